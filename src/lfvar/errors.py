@@ -1,0 +1,42 @@
+"""Errors a user can act on: where, what was found, what to do.
+
+`LfvarError` and its children are for users; commands print them as two lines and exit 1. A broken invariant of our
+own is an `assert` or a built-in exception and keeps its traceback.
+"""
+
+
+class LfvarError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: Where it happened and what was found.
+        cure: What to do about it: a setting to change, a command to run.
+    """
+
+    def __init__(self, message: str, *, cure: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  what to do: {self.cure}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the trip from a worker process (exceptions with keyword arguments do not by default)."""
+        return (_rebuild, (type(self), self.message, self.cure))
+
+
+class ConfigError(LfvarError):
+    """A setting is misspelt, has a wrong value, or contradicts another one."""
+
+
+class DataError(LfvarError):
+    """A dataset, or a file of it, is missing or not what it should be."""
+
+
+class ArtefactError(LfvarError):
+    """A file we made (manifest, cache, checkpoint) is missing, damaged, or was made by other settings."""
+
+
+def _rebuild(kind: type[LfvarError], message: str, cure: str) -> LfvarError:
+    return kind(message, cure=cure)
