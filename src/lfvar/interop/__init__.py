@@ -1,0 +1,1 @@
+"""Weights in and out: published checkpoints of VAR and LF-VAR, and our own."""

@@ -1,0 +1,1 @@
+"""Loss functions: numbers to numbers, no configuration and no trainer."""

@@ -1,0 +1,1 @@
+"""Networks as plain PyTorch: no Lightning, no configuration library, no process group needed."""

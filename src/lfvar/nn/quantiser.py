@@ -1,0 +1,218 @@
+"""Multi-scale residual quantisation: features f → token maps R_1…R_K → f̂ (VAR, arXiv 2404.02905, algorithms 1 and 2).
+
+For each scale k: resize the residual to p_k × p_k, replace each vector by its nearest code, resize back, convolve with
+φ_k, subtract. f̂ is the sum of what was subtracted. Encoding and decoding share one step, `_contribution`, so they
+cannot drift apart. Needs no process group, and runs in full float32 whatever surrounds it (`float32_exact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lfvar.nn.precision import float32_exact
+from lfvar.scales import ScaleSchedule
+
+
+@dataclass
+class Quantised:
+    """Everything one pass of the quantiser knows; lists run over scales, coarse to fine."""
+
+    f_hat_BChw: Tensor
+    """Σ of all scales, with gradient to codebook and φ. The decoder's input is `straight_through`."""
+    ids: list[Tensor]
+    """Token ids, int64 (B, p_k²) each, row by row."""
+    partials: list[Tensor]
+    """f̂ after scale k, BChw, with gradient to codebook and φ."""
+    residuals: list[Tensor]
+    """R_k: what scale k was asked to express, (B, C, p_k, p_k), with gradient to f only."""
+    codes: list[Tensor]
+    """R̂_k: the codes it chose, (B, C, p_k, p_k), with gradient to the codebook only."""
+
+    def straight_through(self, f_BChw: Tensor) -> Tensor:
+        """f̂ in value, f in gradient: lets the decoder's gradient reach the encoder past the search."""
+        return f_BChw + (self.f_hat_BChw - f_BChw).detach()
+
+
+class MultiScaleQuantiser(nn.Module):
+    """A codebook, a few residual convolutions φ shared between scales, and the loop over scales.
+
+    Args:
+        schedule: Side lengths of the token maps.
+        vocab_size: V, number of codes.
+        latent_channels: C, length of a code.
+        num_phi: Number of φ convolutions; scale k uses the one nearest to its place in the schedule.
+        phi_ratio: Weight of the convolution in φ(x) = (1 - ratio) x + ratio conv(x). 0: no φ.
+    """
+
+    def __init__(
+        self,
+        schedule: ScaleSchedule,
+        vocab_size: int,
+        latent_channels: int,
+        *,
+        num_phi: int = 4,
+        phi_ratio: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.vocab_size = vocab_size
+        self.phi_ratio = phi_ratio
+        self.codebook = nn.Embedding(vocab_size, latent_channels)
+        bound = latent_channels**-0.5 / 36  # recipe of VAR's authors (vaex)
+        nn.init.uniform_(self.codebook.weight, -bound, bound)
+        self.phi = nn.ModuleList(nn.Conv2d(latent_channels, latent_channels, 3, padding=1) for _ in range(num_phi))
+        self.phi_of_scale = nearest_phi(len(schedule), num_phi)
+
+    def forward(self, f_BChw: Tensor) -> Quantised:
+        """Quantise features, keeping the gradients that training needs.
+
+        Args:
+            f_BChw: Encoder features at the latent size, any floating-point type; converted to float32.
+
+        Raises:
+            ValueError: When the features are not at the schedule's latent size.
+        """
+        self._check_size(f_BChw)
+        with float32_exact(f_BChw.device):
+            f_BChw = f_BChw.float()
+            f_hat_BChw = torch.zeros_like(f_BChw)
+            result = Quantised(f_hat_BChw, [], [], [], [])
+            for k, side in enumerate(self.schedule.patch_nums):
+                # What is still missing, measured from a fixed f̂: the search must not pull on earlier scales.
+                residual_BCkk = F.adaptive_avg_pool2d(f_BChw - f_hat_BChw.detach(), side)
+                ids_Bl = self.nearest(residual_BCkk.detach())
+                codes_BCkk = self._lookup(ids_Bl, side)
+                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+                result.ids.append(ids_Bl)
+                result.partials.append(f_hat_BChw)
+                result.residuals.append(residual_BCkk)
+                result.codes.append(codes_BCkk)
+            result.f_hat_BChw = f_hat_BChw
+        return result
+
+    @torch.no_grad()
+    def nearest(self, residual_BCkk: Tensor) -> Tensor:
+        """Index of the nearest code in Euclidean distance, for every position.
+
+        Args:
+            residual_BCkk: Residual at one scale.
+
+        Returns:
+            int64 (B, k²), row by row.
+        """
+        with float32_exact(residual_BCkk.device):
+            z_BlC = residual_BCkk.float().flatten(2).transpose(1, 2)
+            codes_VC = self.codebook.weight.float()
+            # ‖z - e‖² without ‖z‖², which is the same for every code
+            distance_BlV = codes_VC.square().sum(1) - 2 * (z_BlC @ codes_VC.T)
+            return distance_BlV.argmin(dim=-1)
+
+    @torch.no_grad()
+    def decode_partials(self, ids: Sequence[Tensor]) -> list[Tensor]:
+        """f̂ after each scale from token ids alone.
+
+        Args:
+            ids: Token ids (B, p_k²) of the first scales of the schedule, coarse to fine; all K for the whole f̂.
+
+        Returns:
+            As many BChw tensors as scales were given; the last is f̂.
+
+        Raises:
+            ValueError: When there are more maps than scales or a map has the wrong length.
+        """
+        lengths = [scale_ids.shape[1] for scale_ids in ids]
+        if not ids or lengths != list(self.schedule.lengths[: len(ids)]):
+            raise ValueError(f"token maps of {lengths} tokens do not fit the schedule {self.schedule.patch_nums}")
+        side = self.schedule.latent_size
+        with float32_exact(self.codebook.weight.device):
+            f_hat_BChw = self.codebook.weight.new_zeros(
+                (ids[0].shape[0], self.codebook.embedding_dim, side, side), dtype=torch.float32
+            )
+            partials = []
+            for k, ids_Bl in enumerate(ids):
+                codes_BCkk = self._lookup(ids_Bl, self.schedule.patch_nums[k])
+                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+                partials.append(f_hat_BChw)
+        return partials
+
+    @torch.no_grad()
+    def init_codebook(self, f_BChw: Tensor, generator: torch.Generator | None = None) -> None:
+        """Set every code to a residual that these features really produce, scale by scale.
+
+        A codebook that starts far from the features leaves most codes unused for ever. Each scale, coarse to fine,
+        gets codes in proportion to its share of tokens (at least one), drawn from its own residuals after the scales
+        before it have been subtracted with the codes they got.
+
+        Args:
+            f_BChw: Encoder features of many images. Fewer residual vectors than codes are drawn with replacement and
+                jittered by 1 % of their spread.
+            generator: Decides the draw; on the device of the features.
+        """
+        self._check_size(f_BChw)
+        with float32_exact(f_BChw.device):
+            f_BChw = f_BChw.float()
+            f_hat_BChw = torch.zeros_like(f_BChw)
+            filled = 0
+            for k, side in enumerate(self.schedule.patch_nums):
+                residual_BCkk = F.adaptive_avg_pool2d(f_BChw - f_hat_BChw, side)
+                pool_NC = residual_BCkk.permute(0, 2, 3, 1).flatten(0, 2)
+                until = self.vocab_size * self.schedule.slices[k].stop // self.schedule.num_tokens
+                wanted = max(until - filled, 1) if filled < self.vocab_size else 0
+                self.codebook.weight[filled : filled + wanted] = draw_vectors(pool_NC, wanted, generator)
+                filled += wanted
+                # Search among the codes set so far only; the rest still hold their random start.
+                distance_NV = torch.cdist(pool_NC, self.codebook.weight[:filled])
+                codes_BCkk = self._lookup(distance_NV.argmin(1).view(f_BChw.shape[0], -1), side)
+                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+
+    def _lookup(self, ids_Bl: Tensor, side: int) -> Tensor:
+        return self.codebook(ids_Bl).float().transpose(1, 2).unflatten(2, (side, side))
+
+    def _contribution(self, k: int, codes_BCkk: Tensor) -> Tensor:
+        """What scale k adds to f̂: its codes resized to the latent size, then φ_k."""
+        size = self.schedule.latent_size
+        up_BChw = codes_BCkk
+        if codes_BCkk.shape[-1] != size:
+            up_BChw = F.interpolate(codes_BCkk, size=(size, size), mode="bicubic", align_corners=False)
+        if self.phi_ratio == 0:
+            return up_BChw
+        return up_BChw * (1 - self.phi_ratio) + self.phi[self.phi_of_scale[k]](up_BChw) * self.phi_ratio
+
+    def _check_size(self, f_BChw: Tensor) -> None:
+        size = self.schedule.latent_size
+        if f_BChw.shape[-2:] != (size, size):
+            raise ValueError(
+                f"features of {tuple(f_BChw.shape[-2:])} positions do not fit the schedule {self.schedule.patch_nums}, "
+                f"whose finest map is {size}×{size}"
+            )
+
+
+def nearest_phi(num_scales: int, num_phi: int) -> tuple[int, ...]:
+    """Which φ each scale uses: the one whose place in [0, 1] is nearest to k / (K-1) (ties: the coarser).
+
+    The places are spread evenly over [s, 1-s] with s = 1/(3·num_phi) for four φ and 1/(2·num_phi) otherwise, as in
+    the published tokenizer.
+    """
+    if num_phi == 1:
+        return (0,) * num_scales
+    margin = 1 / (3 * num_phi) if num_phi == 4 else 1 / (2 * num_phi)
+    places = torch.linspace(margin, 1 - margin, num_phi, dtype=torch.float64)
+    at = [k / max(num_scales - 1, 1) for k in range(num_scales)]
+    return tuple(int((places - x).abs().argmin()) for x in at)
+
+
+def draw_vectors(pool_NC: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` vectors out of a pool: without replacement while it lasts, then again with a slight jitter."""
+    num = pool_NC.shape[0]
+    order = torch.randperm(num, generator=generator, device=pool_NC.device)
+    if count <= num:
+        return pool_NC[order[:count]]
+    again = torch.randint(num, (count - num,), generator=generator, device=pool_NC.device)
+    noise = torch.randn((count - num, pool_NC.shape[1]), generator=generator, device=pool_NC.device)
+    spread = pool_NC.std(dim=0, unbiased=False).clamp_min(1e-6)
+    return torch.cat([pool_NC[order], pool_NC[again] + 0.01 * spread * noise])
