@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -193,17 +194,17 @@ class MultiScaleQuantiser(nn.Module):
 
 
 def nearest_phi(num_scales: int, num_phi: int) -> tuple[int, ...]:
-    """Which φ each scale uses: the one whose place in [0, 1] is nearest to k / (K-1) (ties: the coarser).
+    """Which φ each scale uses: the one whose place in [0, 1] is nearest to k / (K-1).
 
     The places are spread evenly over [s, 1-s] with s = 1/(3·num_phi) for four φ and 1/(2·num_phi) otherwise, as in
     the published tokenizer.
     """
     if num_phi == 1:
         return (0,) * num_scales
-    margin = 1 / (3 * num_phi) if num_phi == 4 else 1 / (2 * num_phi)
-    places = torch.linspace(margin, 1 - margin, num_phi, dtype=torch.float64)
-    at = [k / max(num_scales - 1, 1) for k in range(num_scales)]
-    return tuple(int((places - x).abs().argmin()) for x in at)
+    # Two scales of the published ten lie half-way between two φ: float64 rounding decides, so keep this arithmetic.
+    margin = 1 / 3 / num_phi if num_phi == 4 else 1 / 2 / num_phi
+    places = np.linspace(margin, 1 - margin, num_phi)
+    return tuple(int(np.argmin(np.abs(places - k / max(num_scales - 1, 1)))) for k in range(num_scales))
 
 
 def draw_vectors(pool_NC: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

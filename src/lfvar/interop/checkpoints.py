@@ -1,0 +1,94 @@
+"""Our own checkpoints: what they say about themselves, and how to get a net out of one.
+
+A checkpoint is a Lightning checkpoint (loadable with `weights_only=True`) with two additions: `lfvar`, plain data that
+names the kind of model and its sizes, and `ema`, the averaged weights if an average was kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lfvar.errors import ArtefactError
+from lfvar.nn.vqvae import VQVAE, VQVAEConfig
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours without unpickling anything but tensors and plain data.
+
+    Raises:
+        ArtefactError: When there is none, it is damaged, or something else made it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtefactError(
+            f"no checkpoint at {path}", cure="give a .ckpt file; a run keeps its own under <run folder>/checkpoints"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise ArtefactError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__})",
+            cure="it may be cut short: use an older one from the same folder",
+        ) from error
+    if not isinstance(checkpoint, dict) or "lfvar" not in checkpoint:
+        raise ArtefactError(
+            f"{path} was not written by lfvar",
+            cure="published VAR and LF-VAR tokenizers load with lfvar.interop.published.load_published_vqvae",
+        )
+    return checkpoint
+
+
+def load_vqvae(path: str | Path, weights: Literal["ema", "last"] = "ema") -> VQVAE:
+    """The tokenizer of a checkpoint, on the CPU and in evaluation mode.
+
+    Args:
+        path: A `.ckpt` file of `experiment=vqvae…`.
+        weights: The average over training (falls back to the last where none was kept), or the last step's.
+
+    Raises:
+        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model.
+    """
+    checkpoint = read_checkpoint(path)
+    about = checkpoint["lfvar"]
+    if about["kind"] != "vqvae":
+        raise ArtefactError(f"{path} holds a {about['kind']}, not a tokenizer", cure="give a tokenizer's checkpoint")
+    net = VQVAE(VQVAEConfig(**about["model"]))
+    prefix = "net."
+    state = {name[len(prefix) :]: t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    if weights == "ema" and "ema" in checkpoint:
+        state |= checkpoint["ema"]["weights"]
+    net.load_state_dict(state)
+    return net.eval()
+
+
+def require_same_model(checkpoint: Mapping[str, Any], *, kind: str, model: Mapping[str, Any]) -> None:
+    """Compare what a checkpoint holds with what is about to receive it.
+
+    Raises:
+        ArtefactError: When the kind or any size differs, naming each difference.
+    """
+    about = checkpoint.get("lfvar", {})
+    if about.get("kind") != kind:
+        raise ArtefactError(
+            f"the checkpoint holds a {about.get('kind', 'model that lfvar did not write')}, this run trains a {kind}",
+            cure="give resume= a checkpoint of the same stage",
+        )
+    theirs = about["model"]
+    different = [
+        f"{key}: checkpoint {theirs.get(key)!r}, this run {value!r}"
+        for key, value in model.items()
+        if key not in theirs or _plain(theirs[key]) != _plain(value)
+    ]
+    if different:
+        raise ArtefactError(
+            "the checkpoint's model differs from this run's in " + "; ".join(different),
+            cure="use the command that made it (its run folder keeps config.yaml), or start a new run without resume=",
+        )
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

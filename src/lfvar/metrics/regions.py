@@ -1,0 +1,81 @@
+"""Reconstruction quality inside and outside the lesion, and over the whole image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.utilities.data import dim_zero_cat
+
+REGIONS = ("inside", "outside", "all")
+
+
+def psnr(mse: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB for images in [0, 1]; 100 dB at most, which stands for "identical"."""
+    return -10 * torch.log10(mse.clamp_min(1e-10))
+
+
+def region_values(recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) -> dict[str, Tensor]:
+    """L1, PSNR and SSIM of each image in each region.
+
+    L1 is the mean absolute difference in units of the full range (images taken to [0, 1]); PSNR is that of the region's
+    mean squared error over its pixels and channels; SSIM is the mean over the region of the SSIM map (11×11 Gaussian
+    window, σ 1.5, Wang et al. 2004), so values near the border see both regions.
+
+    Args:
+        recon_BCHW: In [-1, 1]; clamped here.
+        image_BCHW: In [-1, 1].
+        mask_B1HW: {0, 1}, 1 = lesion.
+
+    Returns:
+        `l1_inside`, `psnr_outside`, `ssim_all`, … each (B,); NaN where an image lacks the region.
+    """
+    a_BCHW, b_BCHW = (recon_BCHW.float().clamp(-1, 1) + 1) / 2, (image_BCHW.float() + 1) / 2
+    error_BHW = (a_BCHW - b_BCHW).abs().mean(1)
+    square_BHW = (a_BCHW - b_BCHW).square().mean(1)
+    _, ssim_BCHW = structural_similarity_index_measure(
+        a_BCHW, b_BCHW, data_range=1.0, reduction="none", return_full_image=True
+    )
+    ssim_BHW = ssim_BCHW.mean(1)
+    mask_BHW = mask_B1HW[:, 0].float()
+    values = {}
+    for name, region_BHW in zip(REGIONS, (mask_BHW, 1 - mask_BHW, torch.ones_like(mask_BHW)), strict=True):
+        area_B = region_BHW.sum(dim=(1, 2))
+        # 0/0 is NaN on purpose: an image without this region has no value, and `RegionQuality` leaves it out
+        values[f"l1_{name}"] = (error_BHW * region_BHW).sum(dim=(1, 2)) / area_B
+        values[f"psnr_{name}"] = psnr((square_BHW * region_BHW).sum(dim=(1, 2)) / area_B)
+        values[f"ssim_{name}"] = (ssim_BHW * region_BHW).sum(dim=(1, 2)) / area_B
+    return values
+
+
+class RegionQuality(Metric):
+    """Mean and median over images of `region_values`.
+
+    Per-image values are kept and sorted before averaging, so the result does not depend on batch size, order or the
+    number of processes.
+    """
+
+    full_state_update = False
+    NAMES = tuple(f"{measure}_{region}" for measure in ("l1", "psnr", "ssim") for region in REGIONS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in self.NAMES:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) -> None:
+        """Add a batch; arguments as in `region_values`."""
+        for name, values_B in region_values(recon_BCHW, image_BCHW, mask_B1HW).items():
+            getattr(self, name).append(values_B)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`psnr_inside` (mean over images), `psnr_inside_median`, … for each name."""
+        result = {}
+        for name in self.NAMES:
+            values_N = dim_zero_cat(getattr(self, name))
+            values_N = values_N[~values_N.isnan()].sort().values
+            if values_N.numel():
+                result[name] = values_N.mean()
+                result[f"{name}_median"] = values_N.quantile(0.5)
+        return result
