@@ -31,7 +31,7 @@ class EMA(Callback):
         self._trained: dict[str, Tensor] = {}
         self._seen_steps = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start from the weights as they are, or move a resumed average to their device."""
         weights = _weights(pl_module)
         if not self.average:

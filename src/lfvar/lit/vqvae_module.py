@@ -11,6 +11,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from lfvar.interop.checkpoints import require_same_model
+from lfvar.lit.codebook import CodebookConfig, start_codebook
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
 from lfvar.losses.tokenizer import TokenizerLoss, TokenizerLossConfig
 from lfvar.metrics.codebook import CodebookUsage
@@ -29,20 +31,40 @@ class VQVAEModule(LightningModule):
         model: Sizes of the net.
         loss: Strengths of the loss terms.
         optim: Optimizer and schedule.
+        codebook: When and from what the codebook starts.
+        seed: Decides what is drawn on the way.
     """
 
-    def __init__(self, model: VQVAEConfig, loss: TokenizerLossConfig, optim: OptimConfig) -> None:
+    def __init__(
+        self,
+        model: VQVAEConfig,
+        loss: TokenizerLossConfig,
+        optim: OptimConfig,
+        codebook: CodebookConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.net = VQVAE(model)
         self.loss = TokenizerLoss(loss)
         self.optim = optim
+        self.codebook = codebook
+        self.seed = seed
         self.quality = RegionQuality()
         self.usage = CodebookUsage(self.net.schedule, model.vocab_size)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Reconstruction of images in [-1, 1], clamped."""
         return self.net(image_BCHW)[0].clamp(-1, 1)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Start the codebook when its step has come."""
+        if self.global_step == self.codebook.init_step:
+            start_codebook(self.net, self.trainer, self.codebook, self.seed)
+            optimizer = self.optimizers()
+            assert not isinstance(optimizer, list)
+            optimizer.state.pop(self.net.quantiser.codebook.weight, None)  # momenta of codes that are gone
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One optimizer step; returns the detached loss."""
@@ -88,8 +110,6 @@ class VQVAEModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse weights of another model before a single tensor is touched."""
-        from lfvar.interop.checkpoints import require_same_model
-
         require_same_model(checkpoint, kind="vqvae", model=asdict(self.net.config))
 
     @property

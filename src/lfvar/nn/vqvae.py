@@ -148,8 +148,3 @@ class VQVAE(nn.Module):
         """What the image looks like after 1, 2, … K scales, each in [-1, 1]."""
         partials = self.quantiser.decode_partials(self.encode_ids(image_BCHW))
         return [self.decode(f_hat_BChw).clamp(-1, 1) for f_hat_BChw in partials]
-
-    @torch.no_grad()
-    def init_codebook(self, image_BCHW: Tensor, generator: torch.Generator | None = None) -> None:
-        """Start the codebook from the features of these images (`MultiScaleQuantiser.init_codebook`)."""
-        self.quantiser.init_codebook(self.encode(image_BCHW), generator)

@@ -1,0 +1,50 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+DEMO   := demo
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit clean
+
+help:
+	@echo "make demo   set up, then train the tokenizer on phantom data, offline: a picture in $(DEMO)/ (about 5 minutes)"
+	@echo "make test   set up, then all checks and tests"
+	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove what the others made"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is too old; lfvar needs Python >= 3.10"; echo "  what to do: make PYTHON=python3.11"; exit 1; }
+	@echo "== setting up $(VENV) (once; torch is large)"
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@echo "== checking this machine"
+	$(RUN) -m lfvar.doctor
+	@echo "== preparing phantom data and training the tokenizer (offline)"
+	$(RUN) -m lfvar.train experiment=vqvae paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared trainer.max_steps=300 \
+	  trainer.val_check_interval=100
+	@cp "$$(ls -t $(DEMO)/runs/vqvae/phantom/*/pictures/latest.png | head -1)" $(DEMO)/reconstructions.png
+	@echo "== done. Originals, lesions, reconstructions after each scale, errors: $(DEMO)/reconstructions.png"
+
+test: setup lint unit
+
+lint: setup
+	@echo "== ruff, mypy"
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+unit: setup
+	@echo "== pytest, $(WORKERS) processes"
+	$(RUN) -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+clean:
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache dist build

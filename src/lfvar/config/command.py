@@ -1,0 +1,196 @@
+"""What every Hydra command shares: environment, compose, check, clear errors, exit code.
+
+```python
+@command("train")
+def main(cfg: DictConfig) -> None:
+    from lfvar.training import train  # torch is imported here, so that --help answers at once
+
+    train(cfg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+```
+
+The decorated function takes no arguments, reads `sys.argv`, and returns the exit code: 0, 1 after an error, 130 after
+Ctrl-C. Errors of ours are two lines on stderr; set LFVAR_DEBUG=1 for the traceback.
+"""
+
+import functools
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lfvar.config.arguments import flags_first, with_saved_overrides
+from lfvar.config.build import validate
+from lfvar.config.explain import explain
+from lfvar.config.locate import conf_folder
+from lfvar.config.relaunch import job_processes
+from lfvar.config.run import register_resolvers
+from lfvar.config.schema import register_schemas
+from lfvar.config.stamp import STAMP_VARIABLE, is_rank_zero, run_stamp
+from lfvar.errors import LfvarError
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+# Albumentations asks the internet for a newer version at import; wandb uploads unless told not to.
+_DEFAULT_ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "offline"}
+_IN_THIS_PROCESS = ("BasicLauncher", "BasicSweeper")
+
+Task = Callable[[DictConfig], Any]
+
+
+@dataclass
+class _Failures:
+    """Jobs that failed and were reported already."""
+
+    jobs: list[str] = field(default_factory=list)
+
+
+def command(config_name: str, *, config_folder: Path | None = None) -> Callable[[Task], Callable[[], int]]:
+    """Make a Hydra command of a function over the checked config.
+
+    Args:
+        config_name: The root config, `<config_name>.yaml` in conf/.
+        config_folder: conf/ (default: ours, found when the command runs).
+    """
+
+    def decorate(task: Task) -> Callable[[], int]:
+        @functools.wraps(task)
+        def main() -> int:
+            return _run(task, config_name, config_folder)
+
+        return main
+
+    return decorate
+
+
+def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
+    failures = _Failures()
+    arguments = list(sys.argv)
+    try:
+        register_schemas()
+        register_resolvers()
+        folder = conf_folder() if config_folder is None else config_folder.absolute()
+        sys.argv[1:] = with_saved_overrides(flags_first(sys.argv[1:]))
+        with _prepared_environment():
+            hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(_checked(task, failures))()
+    except KeyboardInterrupt:
+        _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
+        return EXIT_INTERRUPTED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        report(error)
+        return EXIT_ERROR
+    finally:
+        sys.argv[:] = arguments
+    if failures.jobs and failures.jobs != [""]:
+        _say(f"{len(failures.jobs)} of the sweep's jobs failed: " + "; ".join(failures.jobs))
+    return EXIT_ERROR if failures.jobs else 0
+
+
+def report(error: Exception) -> None:
+    """Print `error` on stderr: two lines if a user can mend it, the traceback if it is our bug."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        error = _with_origin(explain(error), error)
+    if isinstance(error, LfvarError) and not _wants_traceback():
+        # Ranks of one run fail together and would all say the same.
+        if is_rank_zero(os.environ):
+            _say(f"error: {error}")
+        return
+    traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def _checked(task: Task, failures: _Failures) -> Task:
+    """Wrap a task: validate first, keep child processes in this job, report errors in our words."""
+
+    @functools.wraps(task)
+    def checked(cfg: DictConfig) -> Any:
+        try:
+            with job_processes():
+                validate(cfg)
+                return task(cfg)
+        except Exception as error:
+            if not _stays_in_process():
+                raise
+            # Hydra would print its own line and traceback: report here and let it believe that all went well.
+            job = _job_name()
+            if job:
+                _say(f"job {job}:")
+            report(error)
+            failures.jobs.append(job)
+            return None
+        finally:
+            if cfg.get("check"):
+                shutil.rmtree(HydraConfig.get().runtime.output_dir, ignore_errors=True)
+
+    return checked
+
+
+def _stays_in_process() -> bool:
+    """A launcher that runs jobs elsewhere, or a sweeper that needs results, must see the exception itself."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return True
+    targets = (str(hydra_config.launcher._target_), str(hydra_config.sweeper._target_))
+    return all(target.endswith(_IN_THIS_PROCESS) for target in targets)
+
+
+def _job_name() -> str:
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return ""
+    return f"{hydra_config.job.num} ({' '.join(hydra_config.overrides.task)})"
+
+
+@contextmanager
+def _prepared_environment() -> Iterator[None]:
+    """Set what Hydra and libraries read from the environment, and take it back at the end.
+
+    HYDRA_FULL_ERROR makes Hydra raise instead of printing and leaving, so that our words are the only ones.
+    """
+    user_full_error = os.environ.get("HYDRA_FULL_ERROR")
+    wanted = {name: value for name, value in _DEFAULT_ENVIRONMENT.items() if name not in os.environ}
+    wanted[STAMP_VARIABLE] = run_stamp(os.environ)
+    wanted["HYDRA_FULL_ERROR"] = "1"
+    if user_full_error == "1":
+        wanted["LFVAR_DEBUG"] = "1"
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("LFVAR_DEBUG", "") not in ("", "0")
+
+
+def _with_origin(explained: LfvarError, error: Exception) -> LfvarError:
+    if explained is not error and explained.__cause__ is None:
+        explained.__cause__ = error
+    return explained
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,129 @@
+"""Checks between settings: values that are right one by one and wrong together.
+
+Each check is a small function over the composed config; `@cross_check` adds it. A check says nothing when one of its
+settings is absent: that is another check's business.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lfvar.config.problems import Problem
+from lfvar.config.targets import find_target, signature_of
+from lfvar.errors import ConfigError
+
+Config = dict[str, Any]
+CrossCheck = Callable[[Config], Iterator[Problem]]
+
+_CHECKS: list[CrossCheck] = []
+
+
+def cross_check(check: CrossCheck) -> CrossCheck:
+    """Add `check` to what `check_fields` runs."""
+    _CHECKS.append(check)
+    return check
+
+
+def check_fields(config: Config) -> list[Problem]:
+    """Run every cross-field check.
+
+    Args:
+        config: The composed config as plain data, interpolations resolved.
+    """
+    return [problem for check in _CHECKS for problem in check(config)]
+
+
+def select(config: Any, path: str) -> Any:
+    """Return the value at `path` ("data.prepare.image_size"); None where there is none."""
+    for key in path.split("."):
+        if not isinstance(config, dict) or key not in config:
+            return None
+        config = config[key]
+    return config
+
+
+def setting(node: Config, name: str) -> Any:
+    """Return `node[name]`, else the default of the `_target_` the node configures, else None."""
+    if name in node:
+        return node[name]
+    if "_target_" not in node:
+        return None
+    try:
+        signature = signature_of(find_target(str(node["_target_"]), ""))
+    except ConfigError:
+        return None
+    parameter = signature.parameters.get(name) if signature is not None else None
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def nodes_with(value: Any, names: tuple[str, ...], path: str) -> Iterator[tuple[str, Config]]:
+    """Yield each node at or below `value` that has all of `names`, as a key or as a default of its `_target_`."""
+    if isinstance(value, dict):
+        if all(setting(value, name) is not None for name in names):
+            yield path, value
+        for key, child in value.items():
+            yield from nodes_with(child, names, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from nodes_with(child, names, f"{path}[{index}]")
+
+
+@cross_check
+def finest_map_covers_image(config: Config) -> Iterator[Problem]:
+    """`patch_nums[-1] * stride == image_size`: the finest token map has the encoder's own resolution."""
+    image_size = config.get("image_size")
+    if not isinstance(image_size, int):
+        return
+    for path, node in nodes_with(config.get("model"), ("patch_nums", "channel_multipliers"), "model"):
+        patch_nums, multipliers = setting(node, "patch_nums"), setting(node, "channel_multipliers")
+        if not _is_sizes(patch_nums) or not isinstance(multipliers, (list, tuple)) or not multipliers:
+            continue
+        stem_stride = setting(node, "stem_stride")
+        stride = 2 ** (len(multipliers) - 1) * (stem_stride if isinstance(stem_stride, int) else 1)
+        if patch_nums[-1] * stride == image_size:
+            continue
+        stem = f" and {path}.stem_stride={stem_stride}" if stem_stride else ""
+        if image_size % stride == 0:
+            cure = f"set image_size={patch_nums[-1] * stride}, or let {path}.patch_nums end in {image_size // stride}"
+        else:
+            cure = f"set image_size={patch_nums[-1] * stride}"
+        yield Problem(
+            f"{path}.patch_nums={list(patch_nums)} ends in {patch_nums[-1]}; with the stride {stride} of"
+            f" {path}.channel_multipliers={list(multipliers)}{stem} that covers {patch_nums[-1] * stride} pixels, but"
+            f" image_size={image_size}",
+            cure,
+        )
+
+
+@cross_check
+def precision_suits_device(config: Config) -> Iterator[Problem]:
+    """Float16 training needs a GPU; the CPU has bfloat16."""
+    precision = select(config, "trainer.precision")
+    accelerator = select(config, "trainer.accelerator")
+    if str(precision) in ("16", "16-mixed", "16-true") and (accelerator == "cpu" or _auto_is_cpu(accelerator)):
+        yield Problem(
+            f"trainer.precision={precision} does not work with trainer.accelerator={accelerator} on this machine",
+            "set trainer.precision=bf16-mixed (or 32-true), or trainer.accelerator=gpu where there is one",
+        )
+
+
+@cross_check
+def prepared_size_is_image_size(config: Config) -> Iterator[Problem]:
+    """Measurements describe the prepared image, so it must be the image the model sees."""
+    prepared, image_size = select(config, "data.prepare.image_size"), config.get("image_size")
+    if isinstance(prepared, int) and isinstance(image_size, int) and prepared != image_size:
+        yield Problem(
+            f"data.prepare.image_size={prepared}, but image_size={image_size}",
+            "remove data.prepare.image_size or write ${image_size} there; then run lfvar.prepare again",
+        )
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
+
+
+def _auto_is_cpu(accelerator: Any) -> bool:
+    if accelerator != "auto":
+        return False
+    import torch
+
+    return not torch.cuda.is_available() and not torch.backends.mps.is_available()

@@ -1,0 +1,84 @@
+"""The root of every composed config: a misspelt root key fails while Hydra composes.
+
+A schema goes FIRST in the defaults list of its command (`- base_train` in `conf/train.yaml`), so that everything
+merged later, experiment files included, is checked against it. What is inside a group is checked by
+`lfvar.config.signatures` against the classes that the group configures.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+Group = dict[str, Any] | None  # None: the group is switched off (`logger=null`)
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written and read; relative paths count from the folder the user is in."""
+
+    runs: str = MISSING
+    prepared: str = MISSING
+
+
+@dataclass
+class DataGroup:
+    """A dataset: its values are read by the commands, its parts by their `_target_`."""
+
+    name: str = MISSING
+    root: str | None = None  # the folder as downloaded
+    folder: str = MISSING  # the folder of what `lfvar.prepare` made
+    source: Group = field(default_factory=dict)
+    prepare: Group = field(default_factory=dict)
+    split: Group = field(default_factory=dict)
+    loader: Group = field(default_factory=dict)
+
+
+@dataclass
+class CommandRoot:
+    """What every command has."""
+
+    stage: str = MISSING  # what is made: first folder of the run, e.g. "vqvae"
+    name: str = "default"  # the run's name: second folder
+    seed: int = 0
+    image_size: int = MISSING
+    check: bool = False  # validate, print the run card, stop
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+@dataclass
+class TrainRoot(CommandRoot):
+    """`python -m lfvar.train`: the tokenizer (stage 1) and the transformer (stage 2)."""
+
+    resume: str | None = None  # a run folder (go on in it) or a checkpoint file (new folder)
+    data: DataGroup = field(default_factory=DataGroup)
+    model: Group = field(default_factory=dict)
+    loss: Group = field(default_factory=dict)
+    optim: Group = field(default_factory=dict)
+    codebook: Group = field(default_factory=dict)
+    trainer: Group = field(default_factory=dict)
+    callbacks: Group = field(default_factory=dict)
+    logger: Group = field(default_factory=dict)
+
+
+@dataclass
+class PrepareRoot(CommandRoot):
+    """`python -m lfvar.prepare`: from a dataset folder to manifest, square images and measurements (stage 0)."""
+
+    stage: str = "prepare"
+    data: DataGroup = field(default_factory=DataGroup)
+
+
+def register_schema(name: str, schema: type[CommandRoot]) -> None:
+    """Make `schema` known to Hydra as `name`, to be put first in a defaults list.
+
+    The name must differ from the command's YAML file: Hydra would match equal names by itself, the deprecated way.
+    """
+    ConfigStore.instance().store(name=name, node=schema, provider="lfvar")
+
+
+def register_schemas() -> None:
+    """Register the schemas of our commands; calling it again changes nothing."""
+    register_schema("base_train", TrainRoot)
+    register_schema("base_prepare", PrepareRoot)

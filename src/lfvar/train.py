@@ -1,0 +1,152 @@
+"""Train a stage: `python -m lfvar.train experiment=vqvae`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from lfvar.config import (
+    build,
+    build_each,
+    command,
+    finish_card,
+    make_card,
+    print_card,
+    resume_checkpoint,
+    run_folder,
+    start_card,
+)
+from lfvar.errors import ConfigError
+from lfvar.prepare import find_prepared, require_prepared
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train what a validated config describes; callable from tests and notebooks.
+
+    Args:
+        cfg: The composed root config of `conf/train.yaml`.
+
+    Returns:
+        The final metrics on the validation split, with the averaged weights where an average is kept.
+    """
+    if cfg.check:
+        manifest = find_prepared(cfg)
+        print_card(make_card(cfg, data_hashes={"manifest": manifest.hash} if manifest else {}))
+        return {}
+
+    import torch
+    from lightning.pytorch import seed_everything
+
+    from lfvar.data.datamodule import LesionDataModule
+
+    start = time.monotonic()
+    quieten_lightning()
+    manifest = require_prepared(cfg)
+    folder = run_folder(cfg)
+    start_card(cfg, folder, data_hashes={"manifest": manifest.hash})
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")  # TF32 where it is harmless; the quantiser switches it off
+    datamodule = LesionDataModule(cfg.data.folder, manifest, build(cfg.data.loader))
+    module = build_module(cfg)
+    trainer = build_trainer(cfg, folder)
+    checkpoint = resume_checkpoint(cfg)
+    status = "failed"
+    metrics: dict[str, float] = {}
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        if trainer.limit_val_batches:
+            trainer.validate(module, datamodule=datamodule, verbose=False)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        status = "finished"
+    except (KeyboardInterrupt, SystemExit):
+        status = "interrupted"
+        raise
+    finally:
+        seconds = time.monotonic() - start
+        files = list_files(folder)
+        finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
+    if trainer.is_global_zero:
+        report(folder, metrics, files, seconds, trainer)
+    return metrics
+
+
+def quieten_lightning() -> None:
+    """Leave out what Lightning says about itself at every start; warnings and errors stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning 2.6 calls what torch 2.13 deprecates, in every process: https://github.com/Lightning-AI/pytorch-lightning
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def build_module(cfg: DictConfig) -> LightningModule:
+    """The Lightning module of a stage."""
+    if cfg.stage == "vqvae":
+        from lfvar.lit.vqvae_module import VQVAEModule
+
+        return VQVAEModule(build(cfg.model), build(cfg.loss), build(cfg.optim), build(cfg.codebook), seed=cfg.seed)
+    raise ConfigError(f"stage={cfg.stage} is no stage that can be trained", cure="use stage=vqvae")
+
+
+def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
+    """The trainer with its callbacks and loggers; all of them write below the run folder."""
+    trainer: Trainer = build(
+        cfg.trainer,
+        callbacks=build_each(cfg.callbacks),
+        logger=build_each(cfg.logger) or False,
+        default_root_dir=folder,
+    )
+    return trainer
+
+
+def list_files(folder: Path) -> dict[str, str]:
+    """What a run leaves that people look for, by what it is."""
+    places = {
+        "best checkpoint": "checkpoints/best.ckpt",
+        "last checkpoint": "checkpoints/last.ckpt",
+        "picture": "pictures/latest.png",
+        "curves": "csv/*/metrics.csv",
+        "run card": "run_card.json",
+    }
+    found = {name: sorted(folder.glob(place)) for name, place in places.items()}
+    return {name: str(paths[-1]) for name, paths in found.items() if paths}
+
+
+def report(folder: Path, metrics: dict[str, float], files: dict[str, str], seconds: float, trainer: Trainer) -> None:
+    """Print what came out: numbers per region, codebook use per scale, files."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"\ntrained {trainer.global_step} steps, {seconds:.0f} s in all; validation split:")
+    quality = Table("", "inside lesion", "outside", "whole image")
+    for measure, unit, digits in (("psnr", "dB", 2), ("ssim", "", 4), ("l1", "of range", 4)):
+        cells = [metrics.get(f"val/{measure}_{region}") for region in ("inside", "outside", "all")]
+        if None not in cells:
+            quality.add_row(f"{measure.upper()} {unit}", *(f"{cell:.{digits}f}" for cell in cells))
+    console.print(quality)
+    usage = {name.split("_", 1)[1]: value for name, value in metrics.items() if name.startswith("codebook/usage_")}
+    if usage:
+        codes = Table("codebook", *usage)
+        codes.add_row("used", *(f"{value:.0%}" for value in usage.values()))
+        codes.add_row("perplexity", *(f"{metrics[f'codebook/perplexity_{scale}']:.0f}" for scale in usage))
+        console.print(codes)
+    for name, path in files.items():
+        console.print(f"{name}: {path}", soft_wrap=True)
+
+
+@command("train")
+def main(cfg: DictConfig) -> Any:
+    """The command."""
+    return train(cfg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

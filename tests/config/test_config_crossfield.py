@@ -1,0 +1,47 @@
+"""Settings that are right one by one and wrong together."""
+
+import pytest
+
+from lfvar.config.crossfield import check_fields
+from lfvar.errors import ConfigError
+
+
+def test_the_finest_map_covers_the_image(compose_tiny):
+    with pytest.raises(ConfigError) as caught:
+        compose_tiny("image_size=64")
+    message = str(caught.value)
+    assert "model.config.patch_nums=[1, 2, 4, 8]" in message
+    assert "model.config.channel_multipliers=[1, 2, 2]" in message  # the default of the class: no YAML sets it
+    assert "image_size=64" in message
+    assert "set image_size=32, or let model.config.patch_nums end in 16" in message
+    compose_tiny("image_size=64", "model.config.patch_nums=[1,2,16]")
+    compose_tiny("image_size=64", "+model.config.channel_multipliers=[1,2,2,4]")
+
+
+def test_the_stem_counts_for_the_stride():
+    model = {"patch_nums": [1, 8], "channel_multipliers": [1, 2], "stem_stride": 4}
+    assert check_fields({"image_size": 64, "model": model}) == []
+    (problem,) = check_fields({"image_size": 32, "model": model})
+    assert "model.stem_stride=4" in problem.found
+
+
+def test_float16_needs_a_gpu(compose_tiny):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.precision=16-mixed does not work with trainer\.accelerator=cpu"
+    ) as caught:
+        compose_tiny("+trainer.precision=16-mixed")
+    assert "bf16-mixed" in caught.value.cure
+    compose_tiny("+trainer.precision=bf16-mixed")
+
+
+def test_the_prepared_size_is_the_image_size():
+    config = {"image_size": 64, "data": {"prepare": {"image_size": 32}}}
+    (problem,) = check_fields(config)
+    assert "data.prepare.image_size=32" in problem.found
+    assert "image_size=64" in problem.found
+    assert "lfvar.prepare" in problem.cure
+
+
+def test_absent_settings_are_nobody_s_problem():
+    assert check_fields({}) == []
+    assert check_fields({"image_size": 64, "model": {"patch_nums": [1, 2]}, "trainer": None, "data": None}) == []

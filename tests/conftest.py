@@ -1,0 +1,39 @@
+"""What tests of several kinds share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+# Tests run on all cores at once (pytest-xdist): more threads per process only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def ham10000_root():
+    """Real dermoscopy images beside the checkout; they are never part of it."""
+    root = SHARED / "data" / "ham10000"
+    if not root.is_dir():
+        pytest.skip(f"no real images at {root}: they are not part of the repository")
+    return root
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory):
+    """A prepared phantom dataset of 16-px images, made once per test session and process."""
+    from lfvar.data.prepare import prepare
+    from lfvar.data.prepare_config import PrepareConfig
+    from lfvar.data.sources.phantom import Phantom
+    from lfvar.data.splits import SplitConfig
+
+    folder = tmp_path_factory.mktemp("phantom")
+    source = Phantom(num_images=70, size=32)
+    config = PrepareConfig(image_size=16, workers=1)
+    prepare(source, "phantom", config, SplitConfig(val_fraction=0.3), folder)
+    return folder

@@ -1,0 +1,54 @@
+"""Two processes compute what one does."""
+
+import json
+
+import pytest
+
+
+def result(folder):
+    (card,) = folder.rglob("run_card.json")
+    return json.loads(card.read_text())["result"]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny_train, tmp_path):
+    steps = ["trainer.max_steps=8", "trainer.val_check_interval=4"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = tiny_train(*steps, f"paths.runs={one}")
+    assert done.returncode == 0, done.stderr
+    done = tiny_train(*steps, "trainer=ddp_cpu", f"paths.runs={two}")
+    assert done.returncode == 0, done.stderr
+    alone, together = result(one)["metrics"], result(two)["metrics"]
+    compared = [name for name in alone if name.startswith(("val/", "codebook/"))]
+    assert len(compared) > 20
+    for name in compared:
+        # the same samples, images and gradients; only the order of float32 sums differs
+        assert together[name] == pytest.approx(alone[name], rel=2e-3, abs=2e-3), name
+    assert len(list(two.rglob("run_card.json"))) == 1
+    assert len(list(two.rglob("last.ckpt"))) == 1
+
+
+@pytest.mark.slow
+def test_validation_of_one_checkpoint_is_the_same_on_two_processes(tiny_train, tmp_path):
+    """Without training in between, the metrics agree to rounding: no image is counted twice or left out."""
+    done = tiny_train("trainer.max_steps=3", f"paths.runs={tmp_path / 'made'}")
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = (tmp_path / "made").rglob("last.ckpt")
+    results = []
+    for name, trainer in (("one", "cpu"), ("two", "ddp_cpu")):
+        done = tiny_train(
+            f"resume={checkpoint}", "trainer.max_steps=3", f"trainer={trainer}", f"paths.runs={tmp_path / name}"
+        )
+        assert done.returncode == 0, done.stderr
+        results.append(result(tmp_path / name)["metrics"])
+    compared = [name for name in results[0] if name.startswith(("val/", "codebook/"))]
+    assert len(compared) > 20
+    for name in compared:
+        assert results[1][name] == pytest.approx(results[0][name], rel=1e-5, abs=1e-6), name
+
+
+def test_a_batch_that_does_not_divide_is_named(tiny_train):
+    done = tiny_train("trainer=ddp_cpu", "data.loader.batch_size=7")
+    assert done.returncode == 1
+    assert "batch_size=7" in done.stderr
+    assert "2 processes" in done.stderr

@@ -1,0 +1,70 @@
+"""A killed run goes on as if nothing had happened."""
+
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+STEPS = 60
+
+
+def losses(run):
+    """Training loss by step, over all files a run and its continuations wrote."""
+    tables = [pd.read_csv(path) for path in sorted(run.glob("csv/*/metrics.csv"))]
+    logged = pd.concat(tables).dropna(subset=["train/loss"])
+    return logged.groupby("step")["train/loss"].agg(list)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_and_resume_equals_never_killed(tiny_train, tmp_path, workers):
+    common = [
+        f"trainer.max_steps={STEPS}",
+        "trainer.log_every_n_steps=1",
+        "trainer.val_check_interval=20",
+        "callbacks.last.every_n_train_steps=7",
+        f"data.loader.num_workers={workers}",
+        "image_size=16",
+    ]
+    whole = tmp_path / "whole"
+    done = tiny_train(*common, f"paths.runs={whole}")
+    assert done.returncode == 0, done.stderr
+
+    killed = tmp_path / "killed"
+    process = tiny_train(*common, f"paths.runs={killed}", wait=False)
+    while not (found := list(killed.rglob("last.ckpt"))):
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = torch.load(found[0], weights_only=True)["global_step"]
+    assert 0 < reached < STEPS, "it finished before it was killed: nothing was tested"
+
+    run = found[0].parents[1]
+    done = tiny_train(f"resume={run}")
+    assert done.returncode == 0, done.stderr
+    (whole_run,) = whole.glob("vqvae/*/*")
+    a = torch.load(whole_run / "checkpoints/last.ckpt", weights_only=True)
+    b = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert a["global_step"] == b["global_step"] == STEPS
+    for part in ("state_dict",):
+        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
+    assert all(torch.equal(a["ema"]["weights"][name], b["ema"]["weights"][name]) for name in a["ema"]["weights"])
+    uninterrupted, resumed = losses(whole_run), losses(run)
+    assert len(uninterrupted) == STEPS
+    after = [step for step in uninterrupted.index if step >= reached]
+    assert after
+    for step in after:
+        assert resumed[step][-1] == uninterrupted[step][-1]
+
+
+def test_another_model_is_refused(tiny_train, tmp_path):
+    done = tiny_train("trainer.max_steps=2", f"paths.runs={tmp_path / 'first'}")
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    done = tiny_train(f"resume={checkpoint}", "model.vocab_size=64", f"paths.runs={tmp_path / 'second'}")
+    assert done.returncode == 1
+    assert "vocab_size: checkpoint 32, this run 64" in done.stderr
+    assert "Traceback" not in done.stderr
