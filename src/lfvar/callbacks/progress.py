@@ -41,7 +41,7 @@ class TrainingProgress(LightningBar):
     ) -> None:
         """Move to the current step; the loss is read now and then only, since reading it waits for the GPU."""
         if self._bar is not None:
-            if trainer.global_step % trainer.log_every_n_steps == 0 and "train/loss" in trainer.callback_metrics:
+            if trainer.global_step % 10 == 0 and "train/loss" in trainer.callback_metrics:
                 self._note = f"loss {float(trainer.callback_metrics['train/loss']):.4f}"
             self._bar.advance(trainer.global_step - self._bar.done, note=self._note)
 

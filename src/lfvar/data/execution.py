@@ -14,11 +14,11 @@ from lfvar.data.journal import Journal
 from lfvar.data.manifest import MANIFEST_FILE
 from lfvar.data.pairs import Outcome, PairTask, prepare_pair
 from lfvar.data.prepare_config import PrepareConfig
-from lfvar.progress import ProgressBar
 from lfvar.data.records import Record, Source
 from lfvar.data.screening import choose_stems
 from lfvar.data.worker import prepare_in_worker
 from lfvar.errors import DataError
+from lfvar.progress import ProgressBar
 
 _BATCH = 8
 """Images that a worker prepares before it reports: handing over single ones costs as much as preparing them."""

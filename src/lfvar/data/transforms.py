@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the internet for its newest version on import
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 Augment = Literal["crops", "symmetries", "none"]
 

@@ -27,13 +27,13 @@ from lfvar.data.prepare import (
     check_prepared,
     prepare,
 )
-from lfvar.progress import ProgressBar
 from lfvar.data.records import Pair, Record
 from lfvar.data.screening import choose_stems
 from lfvar.data.sources.folder import Folder
 from lfvar.data.sources.ham10000 import HAM10000
 from lfvar.data.splits import SplitConfig
 from lfvar.errors import ArtefactError, ConfigError, DataError
+from lfvar.progress import ProgressBar
 
 COMMAND = "python -m lfvar.prepare data=ham10000"
 FRACTIONS = SplitConfig()

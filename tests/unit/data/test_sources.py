@@ -110,7 +110,7 @@ def test_folder_patterns_columns_and_class_order(tmp_path):
 def test_folder_errors_name_the_setting(make_folder, tmp_path):
     with pytest.raises(DataError, match=r"no folder .*data.root"):
         Folder(tmp_path / "nowhere").records()
-    with pytest.raises(DataError, match=r"(?s)none.csv' cannot be read.*set data.table"):
+    with pytest.raises(DataError, match=r"(?s)none.csv' cannot be read.*set data.source.table"):
         Folder(make_folder(), "none.csv").records()
     with pytest.raises(DataError, match=r"(?s)no column 'diagnosis'; it has 'image_id'.*data.label_column"):
         Folder(make_folder(), label_column="diagnosis").records()

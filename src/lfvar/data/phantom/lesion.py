@@ -37,7 +37,9 @@ def paint_lesion(
     change = _pigment(factors, place) + draw_structures(factors, place, cover)
     change *= cover[..., None]
     wanted = np.array([-factors.darkness, factors.redness, factors.warmth], np.float32)
-    change += cover[..., None] * ((wanted - change[inside].mean(axis=0)) / cover[inside].mean())
+    # float64: the order in which float32 is summed depends on where memory happens to lie
+    missing = wanted - change[inside].mean(axis=0, dtype=np.float64)
+    change += cover[..., None] * (missing / cover[inside].mean(dtype=np.float64)).astype(np.float32)
     lab[window] += change
     np.clip(lab[..., 0], 7.0, 97.0, out=lab[..., 0])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lfvar.data.records import Pair, Record
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table
+from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table, require_root
 from lfvar.errors import ConfigError, DataError
 
 IMAGE_PATTERNS = ("images/{id}.jpg", "images/{id}.jpeg", "images/{id}.png")
@@ -18,7 +18,7 @@ class Folder:
     """Images, masks and a CSV table.
 
     Args:
-        root: The folder.
+        root: The folder; None for data that are prepared already.
         table: CSV file, relative to `root` or absolute.
         image_pattern: Where images lie, relative to `root`; `{id}` and `{label}` are filled in. Of several patterns the
             first that leads to a file is taken.
@@ -32,7 +32,7 @@ class Folder:
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | None,
         table: str = "labels.csv",
         *,
         image_pattern: str | Sequence[str] = IMAGE_PATTERNS,
@@ -43,7 +43,7 @@ class Folder:
         patient_column: str | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self._root = root
         self.table = table
         self.image_patterns = _check_patterns("image_pattern", image_pattern)
         self.mask_patterns = _check_patterns("mask_pattern", mask_pattern)
@@ -54,7 +54,16 @@ class Folder:
         self._given_classes = None if classes is None else tuple(classes)
         self._classes = self._given_classes
         if self._classes is not None and (not self._classes or len(set(self._classes)) < len(self._classes)):
-            raise ConfigError(f"data.classes is {list(self._classes)}", cure="name each lesion type once")
+            raise ConfigError(f"data.source.classes is {list(self._classes)}", cure="name each lesion type once")
+
+    @property
+    def root(self) -> Path:
+        """The folder as downloaded.
+
+        Raises:
+            DataError: When none was given.
+        """
+        return require_root(self._root)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -101,8 +110,8 @@ class Folder:
         return read_table(
             self.root / self.table,
             [column for column in wanted if column is not None],
-            cure="set data.table to the CSV file (relative to data.root), or data.id_column, data.label_column, "
-            "data.lesion_column and data.patient_column to the names of its columns",
+            cure="set data.source.table to the CSV file (relative to data.root), or data.source.id_column, "
+            "label_column, lesion_column and patient_column beside it to the names of its columns",
         )
 
     def _make_record(self, row: dict[str, str]) -> Record:
@@ -131,8 +140,9 @@ def _check_patterns(name: str, value: str | Sequence[str]) -> tuple[str, ...]:
             fields = set()
         if "id" not in fields or not fields <= {"id", "label"}:
             raise ConfigError(
-                f"data.{name} has '{pattern}'", cure="use {id}, and {label} if needed, as in 'images/{label}/{id}.jpg'"
+                f"data.source.{name} has '{pattern}'",
+                cure="use {id}, and {label} if needed, as in 'images/{label}/{id}.jpg'",
             )
     if not patterns:
-        raise ConfigError(f"data.{name} is empty", cure="give at least one pattern, such as 'images/{id}.jpg'")
+        raise ConfigError(f"data.source.{name} is empty", cure="give at least one pattern, such as 'images/{id}.jpg'")
     return patterns

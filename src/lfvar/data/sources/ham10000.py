@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lfvar.data.records import HAM10000_CLASSES, Pair, Record
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table
+from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table, require_root
 from lfvar.errors import DataError
 
 IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images")
@@ -19,7 +19,8 @@ IMAGE_NAMES = ("{id}.jpg", "{id}.JPG", "{id}.jpeg", "{id}.png")
 MASK_NAMES = ("{id}_segmentation.png", "{id}.png", "{id}_mask.png", "{id}_Segmentation.png")
 
 _OTHER_WAY = (
-    "or use data=folder and set data.table, data.image_pattern and data.mask_pattern for images that lie otherwise"
+    "or use data=folder and set data.source.table, data.source.image_pattern and data.source.mask_pattern for images "
+    "that lie otherwise"
 )
 
 
@@ -31,11 +32,20 @@ class HAM10000:
     folder names does not matter.
 
     Args:
-        root: The folder that holds them.
+        root: The folder that holds them; None for data that are prepared already.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
+    def __init__(self, root: str | Path | None) -> None:
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        """The folder as downloaded.
+
+        Raises:
+            DataError: When none was given.
+        """
+        return require_root(self._root)
 
     @property
     def classes(self) -> Sequence[str]:

@@ -11,6 +11,17 @@ from lfvar.data.records import Pair, PairError, Record
 from lfvar.errors import DataError
 
 
+def require_root(root: str | Path | None) -> Path:
+    """The folder as downloaded, as a path.
+
+    Raises:
+        DataError: When none was given.
+    """
+    if root is None:
+        raise DataError("data.root is not set", cure="set data.root to the folder of the dataset as downloaded")
+    return Path(root).expanduser()
+
+
 def read_table(path: Path, columns: Sequence[str], *, cure: str) -> list[dict[str, str]]:
     """Read a CSV (or tab-separated) file as one dictionary per row, with surrounding blanks removed.
 
