@@ -29,8 +29,7 @@ demo: setup
 	@echo "== checking this machine"
 	$(RUN) -m lfvar.doctor
 	@echo "== preparing phantom data and training the tokenizer (offline)"
-	$(RUN) -m lfvar.train experiment=vqvae paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared trainer.max_steps=300 \
-	  trainer.val_check_interval=100
+	$(RUN) -m lfvar.train experiment=vqvae paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared
 	@cp "$$(ls -t $(DEMO)/runs/vqvae/phantom/*/pictures/latest.png | head -1)" $(DEMO)/reconstructions.png
 	@echo "== done. Originals, lesions, reconstructions after each scale, errors: $(DEMO)/reconstructions.png"
 

@@ -193,16 +193,12 @@ def devices() -> list[Finding]:
 
 
 def _cpu_bfloat16() -> Finding:
-    import torch
+    from lfvar.config.precision import cpu_bf16_units  # not at the top: Hydra may be what is missing
 
-    checks = {
-        "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),
-        "AVX512-BF16": getattr(torch.cpu, "_is_avx512_bf16_supported", None),
-    }
-    fast = [name for name, check in checks.items() if check is not None and check()]
+    fast = cpu_bf16_units()
     if fast:
         return Finding("devices", "cpu bf16", "ok", f"fast ({', '.join(fast)})")
-    return Finding("devices", "cpu bf16", "note", "works, but slowly", "on the CPU, use trainer.precision=32-true")
+    return Finding("devices", "cpu bf16", "note", "emulated, so training uses 32-true")
 
 
 def _no_cuda(built_for: str | None) -> Finding:
@@ -216,7 +212,7 @@ def _no_cuda(built_for: str | None) -> Finding:
             "cuda",
             "note",
             "there is an NVIDIA driver, but this torch is a CPU build",
-            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126",
+            "install the CUDA build of torch that fits the driver (pytorch.org, Get started)",
         )
     return Finding(
         "devices", "cuda", "note", f"torch (CUDA {built_for}) sees no GPU", "check nvidia-smi and the driver"
@@ -322,9 +318,8 @@ def _version(distribution: str) -> str | None:
 def _cure_of_import(name: str, error: str) -> str:
     if "torchvision" in error or "nms" in error:
         return (
-            "torchvision and torch come from different builds: install both from one index, e.g. pip install"
-            " --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cpu;"
-            " or pip uninstall torchvision"
+            "torchvision and torch come from different builds: install both together in one command"
+            " (pytorch.org, Get started), or pip uninstall torchvision"
         )
     if "libGL" in error:
         return "pip uninstall opencv-python; pip install --force-reinstall opencv-python-headless"

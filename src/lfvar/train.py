@@ -82,8 +82,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
 def quieten_lightning() -> None:
     """Leave out what Lightning says about itself at every start; warnings and errors stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning 2.6 calls what torch 2.13 deprecates, in every process: https://github.com/Lightning-AI/pytorch-lightning
+    # Lightning 2.6 calls what torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Lightning says so of every manual optimisation; our checkpoints are meant to hold the state after the step.
+    warnings.filterwarnings("ignore", message=".*pre-optimization state.*")
 
 
 def build_module(cfg: DictConfig) -> LightningModule:

@@ -4,6 +4,7 @@ YAML asks for them through resolvers, which `register_resolvers` must add before
 
 - `${lfvar.run_dir:}` the folder of a single run;
 - `${lfvar.output_dir:}` the folder of this run, a job of a sweep included: for whatever writes;
+- `${lfvar.precision:accelerator}` what `lfvar.config.precision.fastest_precision` says;
 - `${lfvar.wandb_offline:}` whether Weights & Biases is to stay offline (unless WANDB_MODE=online);
 - `${lfvar.sweep_dir:}` and `${lfvar.sweep_subdir:}` the folders of a sweep and of one of its jobs;
 - `${lfvar.cwd:}` the folder the user is in, also after Hydra or a job changed it;
@@ -18,6 +19,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from lfvar.config.precision import fastest_precision
 from lfvar.config.stamp import is_rank_zero, run_stamp
 from lfvar.errors import ArtefactError, ConfigError
 
@@ -29,6 +31,7 @@ def register_resolvers() -> None:
     """Add our resolvers to OmegaConf; calling it again changes nothing."""
     OmegaConf.register_new_resolver("lfvar.run_dir", _run_dir, replace=True)
     OmegaConf.register_new_resolver("lfvar.output_dir", _output_dir, replace=True)
+    OmegaConf.register_new_resolver("lfvar.precision", fastest_precision, replace=True)
     OmegaConf.register_new_resolver(
         "lfvar.wandb_offline", lambda: os.environ.get("WANDB_MODE", "offline") != "online", replace=True
     )

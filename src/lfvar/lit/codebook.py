@@ -18,9 +18,9 @@ from lfvar.types import Batch, Sample
 class CodebookConfig:
     """How the codebook is kept useful."""
 
-    init_step: int = 100
-    """Optimizer step before which every code is set to a residual that training images produce; -1: never. The step
-    should come after the encoder's first, fastest changes."""
+    init_step: int = 200
+    """Optimizer step before which every code is set to a residual that training images produce, after the encoder's
+    first, fastest changes; a quarter of the run at the latest; -1: never."""
     init_images: int = 512
     """Training images the residuals come from."""
 

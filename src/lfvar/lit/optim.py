@@ -15,9 +15,9 @@ from torch import nn
 class OptimConfig:
     """How the weights move."""
 
-    lr: float = 3e-4
+    lr: float = 6e-4
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's momenta."""
     weight_decay: float = 0.005
     """On weights of two and more dimensions; biases, norms and the codebook are left alone."""
@@ -27,7 +27,7 @@ class OptimConfig:
     """Steps from 0 to the peak; no more than a tenth of the run is used."""
     decay: Literal["cosine", "none"] = "cosine"
     """After the warm-up."""
-    final_fraction: float = 0.3
+    final_fraction: float = 0.1
     """Learning rate at the end, relative to the peak."""
 
     def __post_init__(self) -> None:

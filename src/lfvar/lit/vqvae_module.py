@@ -60,7 +60,7 @@ class VQVAEModule(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Start the codebook when its step has come."""
-        if self.global_step == self.codebook.init_step:
+        if self.global_step == min(self.codebook.init_step, int(self.trainer.estimated_stepping_batches) // 4):
             start_codebook(self.net, self.trainer, self.codebook, self.seed)
             optimizer = self.optimizers()
             assert not isinstance(optimizer, list)

@@ -8,6 +8,8 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.utilities.data import dim_zero_cat
 
+from lfvar.nn.precision import float32_exact
+
 REGIONS = ("inside", "outside", "all")
 
 
@@ -31,6 +33,11 @@ def region_values(recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) -> 
     Returns:
         `l1_inside`, `psnr_outside`, `ssim_all`, … each (B,); NaN where an image lacks the region.
     """
+    with float32_exact(image_BCHW.device):  # SSIM subtracts nearly equal numbers: in bf16 it is noise
+        return _region_values(recon_BCHW, image_BCHW, mask_B1HW)
+
+
+def _region_values(recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) -> dict[str, Tensor]:
     a_BCHW, b_BCHW = (recon_BCHW.float().clamp(-1, 1) + 1) / 2, (image_BCHW.float() + 1) / 2
     error_BHW = (a_BCHW - b_BCHW).abs().mean(1)
     square_BHW = (a_BCHW - b_BCHW).square().mean(1)

@@ -63,3 +63,10 @@ def test_batches_and_order_do_not_matter(images):
     a, b = one.compute(), many.compute()
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[name], b[name], atol=1e-6, rtol=0) for name in a)
+
+
+def test_surrounding_precision_does_not_matter(images):
+    plain = region_values(*images)
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = region_values(*images)
+    assert all(torch.equal(plain[name], lowered[name]) for name in plain)
