@@ -89,5 +89,5 @@ def draw_reconstructions(
         grey = np.rint(np.clip(error_HW / 0.1, 0, 1) * 255).astype(np.uint8)
         tiles.append(enlarge(np.repeat(grey[..., None], 3, axis=-1), side))
         rows.append(tiles)
-    headings = ["original", "lesion", *(f"{'+ ' if i else ''}{p}×{p}" for i, p in enumerate(patch_nums)), "error"]
+    headings = ["original", "lesion", *(f"{'+ ' if i else ''}{p}x{p}" for i, p in enumerate(patch_nums)), "error"]
     return draw_table(rows, headings)
