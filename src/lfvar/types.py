@@ -7,7 +7,7 @@ L all tokens, l tokens of one scale, V codes, D width, N heads, M measurements. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,17 @@ class Batch:
 
     def __len__(self) -> int:
         return self.image_BCHW.shape[0]
+
+    def pin_memory(self) -> Batch:
+        """In page-locked memory, from which copies to a GPU run beside computation (the DataLoader calls this)."""
+        return replace(
+            self,
+            image_BCHW=self.image_BCHW.pin_memory(),
+            mask_B1HW=self.mask_B1HW.pin_memory(),
+            label_B=self.label_B.pin_memory(),
+            measurements_BM=self.measurements_BM.pin_memory(),
+            present_BM=self.present_BM.pin_memory(),
+        )
 
     @classmethod
     def collate(cls, samples: list[Sample]) -> Batch:

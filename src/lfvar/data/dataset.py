@@ -13,7 +13,7 @@ from lfvar.data.imageio import read_image, read_mask
 from lfvar.data.manifest import ManifestRow
 from lfvar.data.records import PairError
 from lfvar.data.stream import Draw
-from lfvar.data.transforms import Augment, build_transform
+from lfvar.data.transforms import Augment, Transform
 from lfvar.errors import ArtefactError
 from lfvar.types import Sample
 
@@ -26,7 +26,7 @@ class LesionDataset(Dataset[Sample]):
         rows: Which images.
         classes: Lesion types in the order of their label indices.
         image_size: Side of the prepared squares in pixels.
-        augment: See `build_transform`.
+        augment: See `Transform`.
         seed: With the place in the stream, decides the augmentation of a draw.
     """
 
@@ -43,7 +43,7 @@ class LesionDataset(Dataset[Sample]):
         self.folder = folder
         self.rows = rows
         self.labels: Mapping[str, int] = {name: index for index, name in enumerate(classes)}
-        self.transform = build_transform(augment, image_size)
+        self.transform = Transform(augment, image_size)
         self.seed = seed
 
     def __len__(self) -> int:

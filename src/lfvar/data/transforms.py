@@ -8,7 +8,6 @@ unchanged, are allowed. Neither touches colour, which is diagnostic.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +18,9 @@ import albumentations as A
 
 Augment = Literal["crops", "symmetries", "none"]
 
-Transform = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
-"""(image HWC, mask HW, seed) → the same, moved together; the seed alone decides how."""
 
-
-def build_transform(augment: Augment, image_size: int) -> Transform:
-    """The pipeline of a stage.
+class Transform:
+    """Moves image and mask together; a seed alone decides how. Picklable, so that loading processes can have it.
 
     Args:
         augment: "crops": half of the images are cropped to a square of 64–100 % of the area and resized back, then one
@@ -34,23 +30,23 @@ def build_transform(augment: Augment, image_size: int) -> Transform:
     Raises:
         ValueError: For any other name.
     """
-    size = (image_size, image_size)
-    steps: list[Any] = []
-    if augment == "crops":
-        steps.append(A.RandomResizedCrop(size, scale=(0.64, 1.0), ratio=(1.0, 1.0), p=0.5))
-    if augment in ("crops", "symmetries"):
-        steps.append(A.D4(p=1.0))
-    elif augment != "none":
-        raise ValueError(f"augment is 'crops', 'symmetries' or 'none', got {augment!r}")
-    pipeline = A.Compose(steps)
 
-    def apply(
-        image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.uint8], seed: int
+    def __init__(self, augment: Augment, image_size: int) -> None:
+        steps: list[Any] = []
+        if augment == "crops":
+            steps.append(A.RandomResizedCrop((image_size, image_size), scale=(0.64, 1.0), ratio=(1.0, 1.0), p=0.5))
+        if augment in ("crops", "symmetries"):
+            steps.append(A.D4(p=1.0))
+        elif augment != "none":
+            raise ValueError(f"augment is 'crops', 'symmetries' or 'none', got {augment!r}")
+        self.pipeline = A.Compose(steps) if steps else None
+
+    def __call__(
+        self, image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.uint8], seed: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        if not steps:
+        """The same pair, moved."""
+        if self.pipeline is None:
             return image_HWC, mask_HW
-        pipeline.set_random_seed(seed)
-        moved = pipeline(image=image_HWC, mask=mask_HW)
+        self.pipeline.set_random_seed(seed)
+        moved = self.pipeline(image=image_HWC, mask=mask_HW)
         return moved["image"], moved["mask"]
-
-    return apply

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
+
+from lfvar.nn.resize import area_resize
 
 
 def focus_weight(mask_B1HW: Tensor, strength: float) -> Tensor:
@@ -25,7 +26,7 @@ def focus_weight(mask_B1HW: Tensor, strength: float) -> Tensor:
 
 def pool_mask(mask_B1HW: Tensor, side: int) -> Tensor:
     """Fraction of each cell that is lesion, on a side × side map; no lesion is too small to leave a trace."""
-    return F.adaptive_avg_pool2d(mask_B1HW.float(), side)
+    return area_resize(mask_B1HW.float(), side)
 
 
 def weighted_mean(value_BCHW: Tensor, weight_B1HW: Tensor | None) -> Tensor:

@@ -35,6 +35,8 @@ class TokenizerLossConfig:
         for field in fields(self):
             if getattr(self, field.name) < 0:
                 raise ValueError(f"{field.name} is a strength >= 0, got {getattr(self, field.name)}")
+        if not self.quantisation:
+            raise ValueError("quantisation must be above 0: the codebook learns from nothing else")
 
 
 class TokenizerLoss:

@@ -31,7 +31,8 @@ def region_values(recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) -> 
         mask_B1HW: {0, 1}, 1 = lesion.
 
     Returns:
-        `l1_inside`, `psnr_outside`, `ssim_all`, … each (B,); NaN where an image lacks the region.
+        `l1_inside`, `psnr_outside`, `ssim_all`, … each (B,); infinite where an image lacks the region, and NaN where
+        the reconstruction is.
     """
     with float32_exact(image_BCHW.device):  # SSIM subtracts nearly equal numbers: in bf16 it is noise
         return _region_values(recon_BCHW, image_BCHW, mask_B1HW)
@@ -49,10 +50,11 @@ def _region_values(recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor) ->
     values = {}
     for name, region_BHW in zip(REGIONS, (mask_BHW, 1 - mask_BHW, torch.ones_like(mask_BHW)), strict=True):
         area_B = region_BHW.sum(dim=(1, 2))
-        # 0/0 is NaN on purpose: an image without this region has no value, and `RegionQuality` leaves it out
-        values[f"l1_{name}"] = (error_BHW * region_BHW).sum(dim=(1, 2)) / area_B
-        values[f"psnr_{name}"] = psnr((square_BHW * region_BHW).sum(dim=(1, 2)) / area_B)
-        values[f"ssim_{name}"] = (ssim_BHW * region_BHW).sum(dim=(1, 2)) / area_B
+        for measure, value_BHW in (("l1", error_BHW), ("psnr", square_BHW), ("ssim", ssim_BHW)):
+            mean_B = (value_BHW * region_BHW).sum(dim=(1, 2)) / area_B.clamp_min(1)
+            mean_B = psnr(mean_B) if measure == "psnr" else mean_B
+            # infinity marks a missing region, to tell it from the NaN of a diverged net, which must not be hidden
+            values[f"{measure}_{name}"] = mean_B.where(area_B > 0, torch.inf)
     return values
 
 
@@ -81,8 +83,8 @@ class RegionQuality(Metric):
         result = {}
         for name in self.NAMES:
             values_N = dim_zero_cat(getattr(self, name))
-            values_N = values_N[~values_N.isnan()].sort().values
+            values_N = values_N[~values_N.isinf()].sort().values
             if values_N.numel():
                 result[name] = values_N.mean()
-                result[f"{name}_median"] = values_N.quantile(0.5)
+                result[f"{name}_median"] = values_N.quantile(0.5)  # NaN if any value is
         return result

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lfvar.nn.precision import float32_exact
+from lfvar.nn.resize import area_resize, bicubic_resize
 from lfvar.scales import ScaleSchedule
 
 
@@ -68,6 +68,10 @@ class MultiScaleQuantiser(nn.Module):
         nn.init.uniform_(self.codebook.weight, -bound, bound)
         self.phi = nn.ModuleList(nn.Conv2d(latent_channels, latent_channels, 3, padding=1) for _ in range(num_phi))
         self.phi_of_scale = nearest_phi(len(schedule), num_phi)
+        # Few scales leave some φ unused (they stay for the published layout), and DDP waits for every trainable weight.
+        used = set(self.phi_of_scale) if phi_ratio > 0 else set()
+        for index, conv in enumerate(self.phi):
+            conv.requires_grad_(index in used)
 
     def forward(self, f_BChw: Tensor) -> Quantised:
         """Quantise features, keeping the gradients that training needs.
@@ -85,7 +89,7 @@ class MultiScaleQuantiser(nn.Module):
             result = Quantised(f_hat_BChw, [], [], [], [])
             for k, side in enumerate(self.schedule.patch_nums):
                 # What is still missing, measured from a fixed f̂: the search must not pull on earlier scales.
-                residual_BCkk = F.adaptive_avg_pool2d(f_BChw - f_hat_BChw.detach(), side)
+                residual_BCkk = area_resize(f_BChw - f_hat_BChw.detach(), side)
                 ids_Bl = self.nearest(residual_BCkk.detach())
                 codes_BCkk = self._lookup(ids_Bl, side)
                 f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
@@ -108,10 +112,7 @@ class MultiScaleQuantiser(nn.Module):
         """
         with float32_exact(residual_BCkk.device):
             z_BlC = residual_BCkk.float().flatten(2).transpose(1, 2)
-            codes_VC = self.codebook.weight.float()
-            # ‖z - e‖² without ‖z‖², which is the same for every code
-            distance_BlV = codes_VC.square().sum(1) - 2 * (z_BlC @ codes_VC.T)
-            return distance_BlV.argmin(dim=-1)
+            return nearest_codes(z_BlC.flatten(0, 1), self.codebook.weight.float()).view(z_BlC.shape[:2])
 
     @torch.no_grad()
     def decode_partials(self, ids: Sequence[Tensor]) -> list[Tensor]:
@@ -160,15 +161,15 @@ class MultiScaleQuantiser(nn.Module):
             f_hat_BChw = torch.zeros_like(f_BChw)
             filled = 0
             for k, side in enumerate(self.schedule.patch_nums):
-                residual_BCkk = F.adaptive_avg_pool2d(f_BChw - f_hat_BChw, side)
+                residual_BCkk = area_resize(f_BChw - f_hat_BChw, side)
                 pool_NC = residual_BCkk.permute(0, 2, 3, 1).flatten(0, 2)
                 until = self.vocab_size * self.schedule.slices[k].stop // self.schedule.num_tokens
                 wanted = max(until - filled, 1) if filled < self.vocab_size else 0
                 self.codebook.weight[filled : filled + wanted] = draw_vectors(pool_NC, wanted, generator)
                 filled += wanted
                 # Search among the codes set so far only; the rest still hold their random start.
-                distance_NV = torch.cdist(pool_NC, self.codebook.weight[:filled])
-                codes_BCkk = self._lookup(distance_NV.argmin(1).view(f_BChw.shape[0], -1), side)
+                ids_N = nearest_codes(pool_NC, self.codebook.weight[:filled])
+                codes_BCkk = self._lookup(ids_N.view(f_BChw.shape[0], -1), side)
                 f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
 
     def _lookup(self, ids_Bl: Tensor, side: int) -> Tensor:
@@ -177,9 +178,7 @@ class MultiScaleQuantiser(nn.Module):
     def _contribution(self, k: int, codes_BCkk: Tensor) -> Tensor:
         """What scale k adds to f̂: its codes resized to the latent size, then φ_k."""
         size = self.schedule.latent_size
-        up_BChw = codes_BCkk
-        if codes_BCkk.shape[-1] != size:
-            up_BChw = F.interpolate(codes_BCkk, size=(size, size), mode="bicubic", align_corners=False)
+        up_BChw = bicubic_resize(codes_BCkk, size)
         if self.phi_ratio == 0:
             return up_BChw
         return up_BChw * (1 - self.phi_ratio) + self.phi[self.phi_of_scale[k]](up_BChw) * self.phi_ratio
@@ -191,6 +190,16 @@ class MultiScaleQuantiser(nn.Module):
                 f"features of {tuple(f_BChw.shape[-2:])} positions do not fit the schedule {self.schedule.patch_nums}, "
                 f"whose finest map is {size}×{size}"
             )
+
+
+def nearest_codes(z_NC: Tensor, codes_VC: Tensor, chunk: int = 32768) -> Tensor:
+    """Index of the nearest code in Euclidean distance for each vector, in pieces that fit any memory.
+
+    ‖z - e‖² is compared without ‖z‖², which is the same for every code.
+    """
+    square_V = codes_VC.square().sum(1)
+    pieces = [(square_V - 2 * (piece_NC @ codes_VC.T)).argmin(dim=-1) for piece_NC in z_NC.split(chunk)]
+    return torch.cat(pieces)
 
 
 def nearest_phi(num_scales: int, num_phi: int) -> tuple[int, ...]:

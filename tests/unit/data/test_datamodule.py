@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from lfvar.data.datamodule import LesionDataModule, LoaderConfig
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.manifest import Manifest
-from lfvar.data.transforms import build_transform
+from lfvar.data.transforms import Transform
 from lfvar.errors import ArtefactError, DataError
 
 
@@ -63,6 +65,13 @@ def test_workers_change_nothing(phantom_folder, manifest):
     iterator.close()
 
 
+def test_loading_processes_start_on_every_system(phantom_folder, manifest):
+    """macOS starts them by spawning, which pickles the dataset."""
+    data = module(phantom_folder, manifest, batch_size=4)
+    ours = [data.train_dataset[(3, 17)].image_CHW, pickle.loads(pickle.dumps(data.train_dataset))[(3, 17)].image_CHW]
+    assert torch.equal(*ours)
+
+
 def test_validation_sees_every_image_once(phantom_folder, manifest):
     data = module(phantom_folder, manifest, val_batch_size=4)
     seen = [image_id for batch in data.val_dataloader() for image_id in batch.image_id]
@@ -84,7 +93,7 @@ def test_mask_and_image_never_part(augment):
     mask[4:15, 8:30] = 1
     image = np.repeat(mask[..., None] * np.uint8(200), 3, axis=-1)
     image[..., 1] = rng.integers(0, 255, (32, 32))
-    transform = build_transform(augment, 32)
+    transform = Transform(augment, 32)
     seen = set()
     for seed in range(60):
         moved, moved_mask = transform(image, mask, seed)
@@ -99,7 +108,7 @@ def test_mask_and_image_never_part(augment):
 
 def test_symmetries_move_pixels_and_change_none():
     image = np.arange(16 * 16 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
-    transform = build_transform("symmetries", 16)
+    transform = Transform("symmetries", 16)
     for seed in range(20):
         moved, _ = transform(image, np.zeros((16, 16), np.uint8), seed)
         assert sorted(map(tuple, moved.reshape(-1, 3))) == sorted(map(tuple, image.reshape(-1, 3)))

@@ -96,3 +96,5 @@ def test_each_strength_acts_alone(term):
 def test_negative_strength_is_refused():
     with pytest.raises(ValueError, match="focus_pixel is a strength"):
         TokenizerLossConfig(focus_pixel=-1)
+    with pytest.raises(ValueError, match="quantisation must be above 0"):
+        TokenizerLossConfig(quantisation=0)

@@ -70,3 +70,11 @@ def test_surrounding_precision_does_not_matter(images):
     with torch.autocast("cpu", torch.bfloat16):
         lowered = region_values(*images)
     assert all(torch.equal(plain[name], lowered[name]) for name in plain)
+
+
+def test_a_diverged_net_is_not_hidden(images):
+    recon, image, mask = images
+    recon[0] = torch.nan
+    metric = RegionQuality()
+    metric.update(recon, image, mask)
+    assert all(value.isnan() for value in metric.compute().values())

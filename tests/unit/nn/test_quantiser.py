@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lfvar.nn.quantiser import MultiScaleQuantiser, nearest_phi
+from lfvar.nn.precision import _switches
+from lfvar.nn.quantiser import MultiScaleQuantiser, nearest_codes, nearest_phi
 from lfvar.scales import ScaleSchedule
 
 SCHEDULE = ScaleSchedule((1, 2, 3, 5))
@@ -68,17 +69,35 @@ def test_autocast_changes_no_id(quantiser):
     assert torch.equal(lowered.f_hat_BChw, plain.f_hat_BChw)
 
 
-def test_tf32_is_off_inside_and_restored(quantiser, monkeypatch):
-    flags = torch.backends.cuda.matmul
-    before, flags.allow_tf32 = flags.allow_tf32, True
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_reduced_float32_is_off_inside_and_restored(quantiser, monkeypatch, precision):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
     try:
+        outside = [getattr(place, name) for place, name, _ in _switches()]
         seen = []
-        monkeypatch.setattr(quantiser, "nearest", lambda z: seen.append(flags.allow_tf32) or _zeros(z))
+        monkeypatch.setattr(
+            quantiser, "nearest", lambda z: seen.append([getattr(p, n) for p, n, _ in _switches()]) or _zeros(z)
+        )
         quantiser(torch.randn(1, 6, 5, 5))
-        assert seen == [False] * len(SCHEDULE)
-        assert flags.allow_tf32
+        assert seen == [[exact for _, _, exact in _switches()]] * len(SCHEDULE)
+        assert [getattr(place, name) for place, name, _ in _switches()] == outside
+        assert torch.get_float32_matmul_precision() == precision
     finally:
-        flags.allow_tf32 = before
+        torch.set_float32_matmul_precision(before)
+
+
+def test_unused_phi_wait_for_no_gradient():
+    net = MultiScaleQuantiser(ScaleSchedule((1, 2)), vocab_size=8, latent_channels=4, num_phi=4)
+    net(torch.randn(2, 4, 2, 2)).f_hat_BChw.sum().backward()
+    assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
+    assert sum(not conv.weight.requires_grad for conv in net.phi) == 2
+
+
+def test_search_in_pieces_is_the_same_search():
+    z, codes = torch.randn(1000, 6), torch.randn(40, 6)
+    expected = torch.cdist(z.double(), codes.double()).argmin(1)
+    assert torch.equal(nearest_codes(z, codes, chunk=64), expected)
 
 
 def _zeros(z):

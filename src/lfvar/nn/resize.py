@@ -1,0 +1,50 @@
+"""Resizing of square maps as matrix products: the same on every device, with a deterministic gradient.
+
+`adaptive_avg_pool2d` does not run on Apple GPUs for sizes that do not divide, and neither its gradient nor that of
+bicubic interpolation is deterministic on CUDA. Both are linear and separable, so one matrix per pair of sizes does it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def area_resize(x_BCHW: Tensor, side: int) -> Tensor:
+    """Mean over the cell of each output position; cells overlap where sizes do not divide (`mode="area"`)."""
+    return _apply(x_BCHW, _area_matrix(x_BCHW.shape[-1], side))
+
+
+def bicubic_resize(x_BCHW: Tensor, side: int) -> Tensor:
+    """Bicubic interpolation without antialiasing, `align_corners=False`."""
+    return _apply(x_BCHW, _bicubic_matrix(x_BCHW.shape[-1], side))
+
+
+def _apply(x_BCHW: Tensor, matrix: Tensor) -> Tensor:
+    if x_BCHW.shape[-1] != x_BCHW.shape[-2]:
+        raise ValueError(f"only square maps are resized, got {tuple(x_BCHW.shape[-2:])}")
+    if matrix.shape[0] == matrix.shape[1]:
+        return x_BCHW
+    matrix = matrix.to(x_BCHW)
+    return matrix @ x_BCHW @ matrix.T
+
+
+@lru_cache(maxsize=256)
+def _area_matrix(size: int, side: int) -> Tensor:
+    matrix = torch.zeros(side, size)
+    for i in range(side):
+        start, stop = i * size // side, -(-(i + 1) * size // side)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+@lru_cache(maxsize=256)
+def _bicubic_matrix(size: int, side: int) -> Tensor:
+    # Interpolating the unit vectors gives the matrix; the other axis has length 1 and stays.
+    with torch.inference_mode(False), torch.no_grad():
+        columns = torch.eye(size, dtype=torch.float64)[:, None, :, None]
+        resized = F.interpolate(columns, size=(side, 1), mode="bicubic", align_corners=False)
+        return resized[:, 0, :, 0].T.float().contiguous()
