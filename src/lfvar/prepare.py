@@ -1,16 +1,23 @@
-"""Stage 0: `python -m lfvar.prepare data=ham10000 data.root=PATH image_size=256`."""
+"""Stage 0: `python -m lfvar.prepare data=ham10000 data.root=PATH image_size=256`.
+
+Checks and frames every pair, measures what came out, and draws figures with `figures=true`.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lfvar.config import build, command, is_rank_zero, make_card, print_card
+from lfvar.errors import ConfigError
 
 if TYPE_CHECKING:
     from lfvar.data.manifest import Manifest
@@ -58,17 +65,81 @@ def find_prepared(cfg: DictConfig) -> Manifest | None:
     return check_prepared(**_arguments(cfg))
 
 
+def measure(cfg: DictConfig, manifest: Manifest) -> Path | None:
+    """Measure the prepared images of a config, and write the table once all of them are in the cache.
+
+    Returns:
+        The table; None while other shards are missing.
+
+    Raises:
+        ConfigError: When the shard does not exist.
+        ArtefactError: When the cache or a prepared file is damaged.
+    """
+    from lfvar.measure.cache import MeasurementCache
+    from lfvar.measure.run import cache_key, measure_manifest, merge_caches, write_table
+
+    folder, cache = Path(cfg.data.folder), Path(cfg.measure.cache)
+    settings = build(cfg.measure.settings)
+    if cfg.measure.merge:
+        added = merge_caches(cache, [Path(path) for path in cfg.measure.merge])
+        print(f"{added} measurements taken over from {len(cfg.measure.merge)} caches", flush=True)
+    shard = parse_shard(cfg.measure.shard)
+    report = measure_manifest(folder, manifest, settings, cache, workers=cfg.measure.workers, shard=shard)
+    print(report, flush=True)
+    with MeasurementCache(cache) as opened:
+        left = opened.missing([cache_key(row, settings) for row in manifest.rows])
+        if left:
+            print(
+                f"{len(left)} images belong to other shards; when those are done, take their caches in with"
+                " measure.merge='[CACHE,…]' and without measure.shard",
+                flush=True,
+            )
+            return None
+        return write_table(folder, manifest, opened, settings, command=_command(cfg))
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Read "3/8" as (3, 8).
+
+    Raises:
+        ConfigError: For anything else.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", str(text))
+    if found is None:
+        raise ConfigError(f"measure.shard={text} is no part of a whole", cure="write it as 3/8, the third of eight")
+    return int(found[1]), int(found[2])
+
+
+def draw_figures(cfg: DictConfig, manifest: Manifest) -> list[Path]:
+    """Draw what a paper shows of a dataset, from the table of measurements."""
+    from lfvar.figures.measurements import write_figures
+    from lfvar.measure.run import read_table
+
+    return write_figures(Path(cfg.data.folder), manifest, read_table(Path(cfg.data.folder), manifest))
+
+
 def _arguments(cfg: DictConfig) -> dict[str, Any]:
     data = cfg.data
-    given = [f"data={data.name}", f"data.root={data.root}" if data.root else "", f"image_size={cfg.image_size}"]
     return {
         "source": build(data.source),
         "name": str(data.name),
         "config": build(data.prepare),
         "split": build(data.split),
         "folder": Path(data.folder),
-        "command": " ".join(["python -m lfvar.prepare", *filter(None, given)]),
+        "command": _command(cfg),
     }
+
+
+def _command(cfg: DictConfig) -> str:
+    """The command line that prepares the data of this config, whichever command is running."""
+    words = [f"data={cfg.data.name}", *([f"data.root={cfg.data.root}"] if cfg.data.root else [])]
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        ours = [override for override in hydra.overrides.task if override.lstrip("+~").startswith(("data.", "paths."))]
+        words = [f"data={hydra.runtime.choices['data']}", *ours]
+    return shlex.join(["python", "-m", "lfvar.prepare", *words, f"image_size={cfg.image_size}"])
 
 
 @command("prepare")
@@ -77,7 +148,16 @@ def main(cfg: DictConfig) -> None:
     if cfg.check:
         print_card(make_card(cfg))
         return
-    prepare(cfg)
+    if cfg.figures and cfg.measure is None:
+        raise ConfigError("figures=true draws measurements, but ~measure leaves them out", cure="leave ~measure out")
+    manifest = prepare(cfg)
+    if cfg.measure is None:
+        return
+    table = measure(cfg, manifest)
+    if table is not None:
+        print(f"measurements: {table}", flush=True)
+        for path in draw_figures(cfg, manifest) if cfg.figures else []:
+            print(f"figure: {path}", flush=True)
 
 
 if __name__ == "__main__":

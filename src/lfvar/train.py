@@ -43,10 +43,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
         print_card(make_card(cfg, data_hashes={"manifest": manifest.hash} if manifest else {}))
         return {}
 
-    import torch
     from lightning.pytorch import seed_everything
 
     from lfvar.data.datamodule import LesionDataModule
+    from lfvar.nn.precision import allow_tf32
 
     start = time.monotonic()
     quieten_lightning()
@@ -54,11 +54,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     folder = run_folder(cfg)
     start_card(cfg, folder, data_hashes={"manifest": manifest.hash})
     seed_everything(cfg.seed, workers=True, verbose=False)
-    torch.set_float32_matmul_precision("high")  # TF32 where it is harmless; the quantiser switches it off
+    allow_tf32()  # where it is harmless; the quantiser switches it off
     datamodule = LesionDataModule(cfg.data.folder, manifest, build(cfg.data.loader))
     module = build_module(cfg)
     trainer = build_trainer(cfg, folder)
     checkpoint = resume_checkpoint(cfg)
+    if checkpoint is not None:
+        require_steps_left(checkpoint, trainer.max_steps)
     status = "failed"
     metrics: dict[str, float] = {}
     try:
@@ -67,8 +69,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         status = "finished"
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         status = "interrupted"
+        raise
+    except SystemExit:
+        status = "interrupted"
+        if trainer.interrupted:  # Lightning leaves with code 1 after Ctrl-C; the command knows better what to say
+            raise KeyboardInterrupt from None
         raise
     finally:
         seconds = time.monotonic() - start
@@ -82,6 +89,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 def quieten_lightning() -> None:
     """Leave out what Lightning says about itself at every start; warnings and errors stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the table that debug=profile is for
     # Lightning 2.6 calls what torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Lightning says so of every manual optimisation; our checkpoints are meant to hold the state after the step.
@@ -97,14 +105,38 @@ def build_module(cfg: DictConfig) -> LightningModule:
     raise ConfigError(f"stage={cfg.stage} is no stage that can be trained", cure="use stage=vqvae")
 
 
+def require_steps_left(checkpoint: Path, max_steps: int) -> None:
+    """Refuse to go on from a checkpoint that is at the end already.
+
+    Raises:
+        ConfigError: When no step is left.
+    """
+    from lfvar.interop.checkpoints import read_checkpoint
+
+    step = read_checkpoint(checkpoint)["global_step"]
+    if 0 < max_steps <= step:
+        raise ConfigError(
+            f"{checkpoint} is at step {step}, and trainer.max_steps={max_steps}: nothing is left to train",
+            cure=f"set trainer.max_steps above {step}",
+        )
+
+
 def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     """The trainer with its callbacks and loggers; all of them write below the run folder."""
-    trainer: Trainer = build(
-        cfg.trainer,
-        callbacks=build_each(cfg.callbacks),
-        logger=build_each(cfg.logger) or False,
-        default_root_dir=folder,
-    )
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from lfvar.callbacks.checkpoint import WholeFiles
+
+    try:
+        trainer: Trainer = build(
+            cfg.trainer,
+            callbacks=build_each(cfg.callbacks),
+            logger=build_each(cfg.logger) or False,
+            plugins=[WholeFiles()],
+            default_root_dir=folder,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {error}", cure="change the settings below trainer or callbacks") from error
     return trainer
 
 

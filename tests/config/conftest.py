@@ -5,15 +5,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 PROJECT = Path(__file__).parent / "project"
 SHIPPED = Path(__file__).parents[2] / "conf"
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")
+
+
+@pytest.fixture(autouse=True)
+def no_hydra_left() -> Iterator[None]:
+    """Hydra keeps the last job's config for the whole process; a test that sets it must not reach the next."""
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")

@@ -132,8 +132,9 @@ def test_one_failing_job_of_a_sweep_fails_the_command_and_stops_no_other(tiny, t
 def test_every_debug_config_passes_the_checks(compose_tiny, debug):
     cfg = compose_tiny(f"debug={debug}")
     assert cfg.name.startswith("debug")
-    expected_off = {"default": (True, False), "overfit": (True, True), "limit": (False, False), "profile": (True, True)}
-    assert (not cfg.logger, not cfg.callbacks) == expected_off[debug]
+    assert (not cfg.logger) == (debug != "limit")
+    if debug in ("overfit", "profile"):  # switched off one by one: an experiment may have settings for them
+        assert [cfg.callbacks[name] for name in ("grid", "learning_rate", "best", "last")] == [None] * 4
     if debug == "overfit":
         assert cfg.data.loader.overfit == 8
     if debug == "profile":

@@ -25,13 +25,19 @@ def test_the_stem_counts_for_the_stride():
     assert "model.stem_stride=4" in problem.found
 
 
-def test_float16_needs_a_gpu(compose_tiny):
-    with pytest.raises(
-        ConfigError, match=r"trainer\.precision=16-mixed does not work with trainer\.accelerator=cpu"
-    ) as caught:
+def test_only_precisions_that_train_right_are_accepted(compose_tiny):
+    with pytest.raises(ConfigError, match=r"trainer\.precision=16-mixed is not supported") as caught:
         compose_tiny("+trainer.precision=16-mixed")
     assert "bf16-mixed" in caught.value.cure
     compose_tiny("+trainer.precision=bf16-mixed")
+    (problem,) = check_fields({"trainer": {"precision": "bf16-true"}})
+    assert "not supported" in problem.found
+
+
+def test_a_run_without_an_end_is_refused():
+    (problem,) = check_fields({"trainer": {"max_steps": -1, "max_epochs": -1, "max_time": "00:00:10:00"}})
+    assert "trainer.max_steps=-1" in problem.found
+    assert check_fields({"trainer": {"max_steps": -1, "max_epochs": 3}}) == []
 
 
 def test_the_prepared_size_is_the_image_size():

@@ -60,6 +60,12 @@ def test_takes_two_steps(experiment, phantom_folder, tmp_path):
     assert all(parameter.isfinite().all() for parameter in module.net.parameters())
 
 
+@pytest.mark.parametrize("debug", names("debug"))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_debug_group_fits_every_experiment(experiment, debug):
+    compose("train", [f"experiment={experiment}", f"debug={debug}", "trainer=cpu", "data.root=/data"])
+
+
 def enlarge(transform):
     def apply(image, mask, seed):
         image, mask = transform(image, mask, seed)

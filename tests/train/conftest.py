@@ -1,11 +1,7 @@
 """The real command on a tiny tokenizer and tiny phantom images."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-from tiny_settings import TINY
+from tiny_settings import TINY, run_module
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +25,7 @@ def tiny_train(prepared_root, tmp_path):
     return train
 
 
-def environment():
-    """This process's environment without what pytest or a cluster put there; one thread per process."""
-    ours = ("LFVAR_", "HYDRA_", "PYTEST_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"OMP_NUM_THREADS": "1"}
-
-
-def run_module(module, *arguments, cwd, timeout=300, wait=True):
-    command = [sys.executable, "-m", module, *arguments]
-    if not wait:
-        return subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
+@pytest.fixture
+def resume_train(tmp_path):
+    """`python -m lfvar.train resume=<run folder>`: nothing else is needed."""
+    return lambda run: run_module("lfvar.train", f"resume={run}", cwd=tmp_path)

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from tiny_settings import TINY
 
-from lfvar.config import compose
+from lfvar.config import compose, run_folder
 from lfvar.errors import ConfigError, LfvarError
 from lfvar.interop.checkpoints import load_vqvae
-from lfvar.train import train
+from lfvar.train import build_module, train
 
 
 def test_a_run_leaves_what_it_says(tiny_train, tmp_path):
@@ -84,9 +84,42 @@ def test_interrupted_by_control_c_saves(tiny_train, tmp_path):
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=60)
-    assert process.returncode != 0
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert "goes on from the last checkpoint" in said
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] > 0
     (card,) = tmp_path.rglob("run_card.json")
     assert json.loads(card.read_text())["result"]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("debug", "words"),
+    [("default", "PSNR"), ("overfit", "trained 6 steps"), ("limit", "PSNR"), ("profile", "Profiler Report")],
+)
+def test_debug_groups_run(tiny_train, debug, words):
+    done = tiny_train(f"debug={debug}", *(["trainer.max_steps=6"] if debug != "limit" else []))
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout + done.stderr
+
+
+def test_a_composed_config_is_one_run(prepared_root, tmp_path):
+    """Outside the command, as in a notebook: everything of a run lies in one folder, and the next run in another."""
+    overrides = [*TINY, f"paths.prepared={prepared_root}", f"paths.runs={tmp_path}", "trainer.max_steps=2"]
+    first, second = compose("train", overrides), compose("train", overrides)
+    assert run_folder(first) != run_folder(second)
+    metrics = train(first)
+    assert metrics["val/psnr_inside"] > 0
+    (run,) = tmp_path.glob("vqvae/phantom/*")
+    assert {"run_card.json", "checkpoints", "pictures", "csv"} <= {path.name for path in run.iterdir()}
+
+
+def test_the_codebook_starts_once_however_long_the_run_becomes(tiny_train, tmp_path):
+    done = tiny_train("trainer.max_steps=8", "codebook.init_step=20", f"paths.runs={tmp_path / 'a'}")
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = (tmp_path / "a").rglob("last.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["lfvar"]["codebook_started"]
+    cfg = compose("train", [*TINY, "codebook.init_step=20"])
+    module = build_module(cfg)
+    module.on_load_checkpoint(torch.load(checkpoint, weights_only=True))
+    assert module.codebook_started

@@ -18,15 +18,15 @@ def losses(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_kill_and_resume_equals_never_killed(tiny_train, tmp_path, workers):
+@pytest.mark.parametrize(("workers", "dropout"), [(0, 0.2), (2, 0.0)])
+def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path, workers, dropout):
     common = [
         f"trainer.max_steps={STEPS}",
         "trainer.log_every_n_steps=1",
         "trainer.val_check_interval=20",
         "callbacks.last.every_n_train_steps=7",
         f"data.loader.num_workers={workers}",
-        "image_size=16",
+        f"model.dropout={dropout}",
     ]
     whole = tmp_path / "whole"
     done = tiny_train(*common, f"paths.runs={whole}")
@@ -43,14 +43,15 @@ def test_kill_and_resume_equals_never_killed(tiny_train, tmp_path, workers):
     assert 0 < reached < STEPS, "it finished before it was killed: nothing was tested"
 
     run = found[0].parents[1]
-    done = tiny_train(f"resume={run}")
+    done = resume_train(run)
     assert done.returncode == 0, done.stderr
     (whole_run,) = whole.glob("vqvae/*/*")
     a = torch.load(whole_run / "checkpoints/last.ckpt", weights_only=True)
     b = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert a["global_step"] == b["global_step"] == STEPS
-    for part in ("state_dict",):
-        assert all(torch.equal(a[part][name], b[part][name]) for name in a[part])
+    assert all(torch.equal(a["state_dict"][name], b["state_dict"][name]) for name in a["state_dict"])
+    moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (a, b)]
+    assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0])
     assert all(torch.equal(a["ema"]["weights"][name], b["ema"]["weights"][name]) for name in a["ema"]["weights"])
     uninterrupted, resumed = losses(whole_run), losses(run)
     assert len(uninterrupted) == STEPS
@@ -68,3 +69,15 @@ def test_another_model_is_refused(tiny_train, tmp_path):
     assert done.returncode == 1
     assert "vocab_size: checkpoint 32, this run 64" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_other_data_are_refused(tiny_train, tmp_path):
+    done = tiny_train("trainer.max_steps=2", f"paths.runs={tmp_path / 'first'}")
+    assert done.returncode == 0, done.stderr
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    done = tiny_train(f"resume={checkpoint}", "seed=1", f"paths.runs={tmp_path / 'second'}")
+    assert done.returncode == 1
+    assert "other data" in done.stderr
+    done = tiny_train(f"resume={checkpoint}", "trainer.max_steps=2", f"paths.runs={tmp_path / 'third'}")
+    assert done.returncode == 1
+    assert "nothing is left to train" in done.stderr

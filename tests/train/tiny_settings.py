@@ -1,4 +1,8 @@
-"""The smallest tokenizer worth training, as overrides of the shipped experiment."""
+"""The smallest tokenizer worth training, as overrides of the shipped experiment, and how to run a command."""
+
+import os
+import subprocess
+import sys
 
 TINY = [
     "experiment=vqvae",
@@ -15,7 +19,20 @@ TINY = [
     "data.loader.batch_size=8",
     "data.loader.num_workers=0",
     "trainer=cpu",
+    "trainer.precision=32-true",
     "trainer.max_steps=10",
     "trainer.val_check_interval=5",
-    "callbacks.grid.num_images=2",
 ]
+
+
+def environment():
+    """This process's environment without what pytest or a cluster put there; one thread per process."""
+    ours = ("LFVAR_", "HYDRA_", "PYTEST_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"OMP_NUM_THREADS": "1"}
+
+
+def run_module(module, *arguments, cwd, timeout=300, wait=True):
+    command = [sys.executable, "-m", module, *arguments]
+    if not wait:
+        return subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)

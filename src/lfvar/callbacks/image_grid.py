@@ -14,6 +14,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.imageio import write_png
 from lfvar.figures.panels import RGB, draw_reconstructions
+from lfvar.nn.precision import float32_exact
 from lfvar.nn.vqvae import VQVAE
 from lfvar.types import Batch
 
@@ -58,7 +59,8 @@ def draw_batch(net: VQVAE, batch: Batch, device: torch.device) -> RGB:
     """Reconstruct a batch after each scale, in full precision, and draw it."""
     was_training = net.training
     net.eval()
-    scales = net.reconstruct_scales(batch.image_BCHW.to(device))
+    with float32_exact(device):
+        scales = net.reconstruct_scales(batch.image_BCHW.to(device))
     net.train(was_training)
     return draw_reconstructions(
         batch.image_BCHW.numpy(),

@@ -42,7 +42,7 @@ from lfvar.config.relaunch import job_processes
 from lfvar.config.run import register_resolvers
 from lfvar.config.schema import register_schemas
 from lfvar.config.stamp import STAMP_VARIABLE, is_rank_zero, run_stamp
-from lfvar.errors import LfvarError
+from lfvar.errors import ConfigError, LfvarError
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -108,6 +108,10 @@ def report(error: Exception) -> None:
     """Print `error` on stderr: two lines if a user can mend it, the traceback if it is our bug."""
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         error = _with_origin(explain(error), error)
+    elif isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        # Hydra raises a plain ValueError for `logger=null`
+        cure = "write ~GROUP to leave a group out, e.g. ~logger"
+        error = _with_origin(ConfigError(str(error).splitlines()[0], cure=cure), error)
     if isinstance(error, LfvarError) and not _wants_traceback():
         # Ranks of one run fail together and would all say the same.
         if is_rank_zero(os.environ):

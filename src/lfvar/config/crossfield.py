@@ -95,14 +95,27 @@ def finest_map_covers_image(config: Config) -> Iterator[Problem]:
 
 
 @cross_check
-def precision_suits_device(config: Config) -> Iterator[Problem]:
-    """Float16 training needs a GPU; the CPU has bfloat16."""
+def precision_is_supported(config: Config) -> Iterator[Problem]:
+    """float16 would need its scaling undone before gradients are clipped, and pure bfloat16 a quantiser without φ."""
     precision = select(config, "trainer.precision")
-    accelerator = select(config, "trainer.accelerator")
-    if str(precision) in ("16", "16-mixed", "16-true") and (accelerator == "cpu" or _auto_is_cpu(accelerator)):
+    if precision is not None and str(precision) not in ("32-true", "32", "bf16-mixed"):
         yield Problem(
-            f"trainer.precision={precision} does not work with trainer.accelerator={accelerator} on this machine",
-            "set trainer.precision=bf16-mixed (or 32-true), or trainer.accelerator=gpu where there is one",
+            f"trainer.precision={precision} is not supported: tokenizers train in float32 or mixed with bfloat16",
+            "set trainer.precision=bf16-mixed, or 32-true where the hardware has no bfloat16",
+        )
+
+
+@cross_check
+def run_has_an_end(config: Config) -> Iterator[Problem]:
+    """Schedules follow the length of the run, so it must be known."""
+    trainer = config.get("trainer")
+    if not isinstance(trainer, dict) or "max_steps" not in trainer:
+        return
+    if trainer["max_steps"] in (-1, None) and trainer.get("max_epochs") in (-1, None):
+        yield Problem(
+            "trainer.max_steps=-1 and trainer.max_epochs=-1: the run would have no end, and the learning rate follows"
+            " its length (trainer.max_time only cuts it short)",
+            "set trainer.max_steps, e.g. 600",
         )
 
 
@@ -119,11 +132,3 @@ def prepared_size_is_image_size(config: Config) -> Iterator[Problem]:
 
 def _is_sizes(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
-
-
-def _auto_is_cpu(accelerator: Any) -> bool:
-    if accelerator != "auto":
-        return False
-    import torch
-
-    return not torch.cuda.is_available() and not torch.backends.mps.is_available()

@@ -66,7 +66,7 @@ def resume_folder(cfg: DictConfig) -> Path | None:
     if not path.is_dir():
         raise ConfigError(
             f"resume={resume}: there is nothing at {path}",
-            cure="give a run folder (its run goes on there) or a .ckpt file (a new run starts from it);"
+            cure="give a run folder (its run goes on there) or a .ckpt file (a new folder goes on from it);"
             " quote a path that holds '=': resume='\"…/epoch=3.ckpt\"'",
         )
     if not (path / CARD_FILE).is_file():
@@ -108,7 +108,15 @@ def _run_dir(*, _root_: DictConfig) -> str:
     resumed = resume_folder(_root_)
     if resumed is not None:
         return str(resumed)
-    return str(_runs(_root_) / _name(_root_, "stage") / _name(_root_, "name") / run_stamp(os.environ))
+    return str(_runs(_root_) / _name(_root_, "stage") / _name(_root_, "name") / _stamp_of(_root_))
+
+
+def _stamp_of(root: DictConfig) -> str:
+    """Return the run's stamp; outside a command every composed config is one run and keeps its own."""
+    if HydraConfig.initialized():
+        return run_stamp(os.environ)
+    kept: dict[str, str] = OmegaConf.get_cache(root)["lfvar.stamp"]  # travels with the config, copies included
+    return kept.setdefault("stamp", run_stamp(os.environ))
 
 
 def _output_dir(*, _root_: DictConfig) -> str:

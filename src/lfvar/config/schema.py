@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-Group = dict[str, Any] | None  # None: the group is switched off (`logger=null`)
+Group = dict[str, Any] | None  # None or empty: the group is switched off (`~logger` on the command line)
 
 
 @dataclass
@@ -33,6 +33,17 @@ class DataGroup:
     prepare: Group = field(default_factory=dict)
     split: Group = field(default_factory=dict)
     loader: Group = field(default_factory=dict)
+
+
+@dataclass
+class MeasureGroup:
+    """How prepared images are measured."""
+
+    settings: Group = field(default_factory=dict)
+    cache: str = MISSING  # the file that keeps measurements
+    workers: int = 0  # 0: one process per core
+    shard: str | None = None  # "3/8": only that part of the images
+    merge: list[str] = field(default_factory=list)  # caches to take in first
 
 
 @dataclass
@@ -68,6 +79,8 @@ class PrepareRoot(CommandRoot):
 
     stage: str = "prepare"
     data: DataGroup = field(default_factory=DataGroup)
+    measure: MeasureGroup | None = None  # None: images only (`~measure`)
+    figures: bool = False  # draw what a paper shows of a dataset
 
 
 def register_schema(name: str, schema: type[CommandRoot]) -> None:

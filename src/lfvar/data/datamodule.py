@@ -15,7 +15,7 @@ from lfvar.data.dataset import LesionDataset
 from lfvar.data.manifest import Manifest
 from lfvar.data.stream import SampleStream, ShardSampler, StreamLoader
 from lfvar.data.transforms import Augment
-from lfvar.errors import ConfigError, DataError
+from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.types import Batch, Sample
 
 
@@ -117,7 +117,22 @@ class LesionDataModule(LightningDataModule):
         return {"next_draw": next_draw, "seed": self.config.seed, "manifest_hash": self.manifest.hash}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Enter the stream where a checkpoint left it. Lightning calls this before it asks for loaders."""
+        """Enter the stream where a checkpoint left it. Lightning calls this before it asks for loaders.
+
+        Raises:
+            ArtefactError: When the checkpoint was trained on other data, or in another order.
+        """
+        ours = {"manifest_hash": self.manifest.hash, "seed": self.config.seed}
+        different = [
+            f"{name} {state_dict[name]} there, {value} here"
+            for name, value in ours.items()
+            if state_dict[name] != value
+        ]
+        if different:
+            raise ArtefactError(
+                f"the checkpoint was trained on other data than '{self.folder}': {'; '.join(different)}",
+                cure="give resume= together with the data and the seed it was trained with",
+            )
         self._next_draw = state_dict["next_draw"]
 
     def _evaluation_loader(self, dataset: LesionDataset) -> DataLoader[Sample]:

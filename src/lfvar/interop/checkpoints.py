@@ -6,14 +6,31 @@ names the kind of model and its sizes, and `ema`, the averaged weights if an ave
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+import lfvar
 from lfvar.errors import ArtefactError
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
+
+CHECKPOINT_VERSION = 1
+"""Raised with every change of what a checkpoint of ours holds or means."""
+
+
+def describe_checkpoint(kind: str, config: VQVAEConfig) -> dict[str, Any]:
+    """What a checkpoint says about itself: plain data."""
+    return {
+        "version": CHECKPOINT_VERSION,
+        "kind": kind,
+        "model": asdict(config),
+        "lfvar_version": lfvar.__version__,
+        "command": " ".join(sys.argv),
+    }
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -38,6 +55,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{path} was not written by lfvar",
             cure="published VAR and LF-VAR tokenizers load with lfvar.interop.published.load_published_vqvae",
+        )
+    version = checkpoint["lfvar"].get("version")
+    if version != CHECKPOINT_VERSION:
+        raise ArtefactError(
+            f"{path} is a checkpoint of version {version}; this lfvar reads version {CHECKPOINT_VERSION}",
+            cure=f"use lfvar {checkpoint['lfvar'].get('lfvar_version', 'of its time')}, or train again",
         )
     return checkpoint
 

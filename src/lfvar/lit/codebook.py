@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from torch.utils.data import Dataset
 
+from lfvar.data.dataset import LesionDataset
 from lfvar.nn.vqvae import VQVAE
-from lfvar.types import Batch, Sample
+from lfvar.types import Batch
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,14 @@ def start_codebook(net: VQVAE, trainer: Trainer, config: CodebookConfig, seed: i
         config: How many images.
         seed: Decides which images and residuals.
     """
-    dataset = cast("Dataset[Sample]", trainer.datamodule.train_dataset)  # type: ignore[attr-defined]
-    count = len(dataset)  # type: ignore[arg-type]
-    picks = np.random.default_rng(seed).permutation(count)[: config.init_images]
+    dataset = cast(LesionDataset, trainer.datamodule.train_dataset)  # type: ignore[attr-defined]
+    picks = np.random.default_rng(seed).permutation(len(dataset))[: config.init_images]
     device = net.quantiser.codebook.weight.device
     was_training = net.training
     net.eval()
     features = []
     for chunk in np.array_split(picks, max(len(picks) // 32, 1)):
-        batch = Batch.collate([dataset[int(index)] for index in chunk])
+        batch = Batch.collate([dataset[(int(index), int(index))] for index in chunk])
         features.append(net.encode(batch.image_BCHW.to(device)).float())
     generator = torch.Generator(device).manual_seed(seed)
     net.quantiser.init_codebook(torch.cat(features), generator)

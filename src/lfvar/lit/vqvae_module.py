@@ -11,12 +11,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lfvar.interop.checkpoints import require_same_model
+from lfvar.interop.checkpoints import describe_checkpoint, require_same_model
 from lfvar.lit.codebook import CodebookConfig, start_codebook
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
 from lfvar.losses.tokenizer import TokenizerLoss, TokenizerLossConfig
 from lfvar.metrics.codebook import CodebookUsage
 from lfvar.metrics.regions import RegionQuality
+from lfvar.nn.precision import float32_exact
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 from lfvar.types import Batch
 
@@ -50,6 +51,7 @@ class VQVAEModule(LightningModule):
         self.loss = TokenizerLoss(loss)
         self.optim = optim
         self.codebook = codebook
+        self.codebook_started = False
         self.seed = seed
         self.quality = RegionQuality()
         self.usage = CodebookUsage(self.net.schedule, model.vocab_size)
@@ -59,9 +61,13 @@ class VQVAEModule(LightningModule):
         return self.net(image_BCHW)[0].clamp(-1, 1)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Start the codebook when its step has come."""
-        if self.global_step == min(self.codebook.init_step, int(self.trainer.estimated_stepping_batches) // 4):
+        """Fix what this step draws at random, and start the codebook when its step has come."""
+        # Dropout follows from seed, step and process, so that a resumed run draws what the killed one would have.
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
+        due = min(self.codebook.init_step, int(self.trainer.estimated_stepping_batches) // 4)
+        if self.codebook.init_step >= 0 and not self.codebook_started and self.global_step >= due:
             start_codebook(self.net, self.trainer, self.codebook, self.seed)
+            self.codebook_started = True
             optimizer = self.optimizers()
             assert not isinstance(optimizer, list)
             optimizer.state.pop(self.net.quantiser.codebook.weight, None)  # momenta of codes that are gone
@@ -87,7 +93,8 @@ class VQVAEModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the metrics; they are computed over all processes at the end of the epoch."""
-        recon_BCHW, _, quantised = self.net(batch.image_BCHW)
+        with float32_exact(self.device):  # the ids that everyone who loads this tokenizer will get
+            recon_BCHW, _, quantised = self.net(batch.image_BCHW)
         self.quality.update(recon_BCHW, batch.image_BCHW, batch.mask_B1HW)
         self.usage.update(quantised.ids)
 
@@ -106,11 +113,15 @@ class VQVAEModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data, so that they load without this module."""
-        checkpoint["lfvar"] = {"kind": "vqvae", "model": asdict(self.net.config), "loss": asdict(self.loss.config)}
+        checkpoint["lfvar"] = describe_checkpoint("vqvae", self.net.config) | {
+            "loss": asdict(self.loss.config),
+            "codebook_started": self.codebook_started,
+        }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse weights of another model before a single tensor is touched."""
         require_same_model(checkpoint, kind="vqvae", model=asdict(self.net.config))
+        self.codebook_started = bool(checkpoint["lfvar"]["codebook_started"])
 
     @property
     def averaged(self) -> Iterable[tuple[str, nn.Parameter]]:

@@ -1,10 +1,8 @@
-from dataclasses import asdict
-
 import pytest
 import torch
 
 from lfvar.errors import ArtefactError
-from lfvar.interop.checkpoints import load_vqvae, read_checkpoint, require_same_model
+from lfvar.interop.checkpoints import describe_checkpoint, load_vqvae, read_checkpoint, require_same_model
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 
 CONFIG = VQVAEConfig(16, (1, 2), 1, 4, 8, (1, 2))
@@ -16,7 +14,7 @@ def path(tmp_path):
     net = VQVAE(CONFIG)
     average = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
     checkpoint = {
-        "lfvar": {"kind": "vqvae", "model": asdict(CONFIG)},
+        "lfvar": describe_checkpoint("vqvae", CONFIG),
         "state_dict": {f"net.{name}": tensor for name, tensor in net.state_dict().items()},
         "ema": {"weights": average, "num_updates": 1, "decay": 0.9},
     }
@@ -41,7 +39,10 @@ def test_other_files_are_named(tmp_path, path):
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(ArtefactError, match="not written by lfvar"):
         read_checkpoint(tmp_path / "foreign.ckpt")
-    torch.save({"lfvar": {"kind": "var"}}, tmp_path / "var.ckpt")
+    torch.save({"lfvar": describe_checkpoint("vqvae", CONFIG) | {"version": 0}}, tmp_path / "old.ckpt")
+    with pytest.raises(ArtefactError, match="version 0; this lfvar reads version 1"):
+        read_checkpoint(tmp_path / "old.ckpt")
+    torch.save({"lfvar": describe_checkpoint("var", CONFIG)}, tmp_path / "var.ckpt")
     with pytest.raises(ArtefactError, match="holds a var"):
         load_vqvae(tmp_path / "var.ckpt")
 

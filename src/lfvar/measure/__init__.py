@@ -1,0 +1,1 @@
+"""Measurements of lesions: radiomics and the clinical ABCD rule in numbers, cached and computed in parallel."""
