@@ -1,6 +1,7 @@
 """Stage 0: `python -m lfvar.prepare data=ham10000 data.root=PATH image_size=256`.
 
-Checks and frames every pair, measures what came out, and draws figures with `figures=true`.
+Checks and frames every pair, measures what came out, fits what later stages need of the measurements, and draws figures
+with `figures=true`.
 """
 
 from __future__ import annotations
@@ -65,18 +66,19 @@ def find_prepared(cfg: DictConfig) -> Manifest | None:
     return check_prepared(**_arguments(cfg))
 
 
-def measure(cfg: DictConfig, manifest: Manifest) -> Path | None:
-    """Measure the prepared images of a config, and write the table once all of them are in the cache.
+def measure(cfg: DictConfig, manifest: Manifest) -> list[Path]:
+    """Measure the prepared images of a config, and write table and statistics once all of them are in the cache.
 
     Returns:
-        The table; None while other shards are missing.
+        The files; none while other shards are missing.
 
     Raises:
         ConfigError: When the shard does not exist.
         ArtefactError: When the cache or a prepared file is damaged.
     """
     from lfvar.measure.cache import MeasurementCache
-    from lfvar.measure.run import cache_key, measure_manifest, merge_caches, write_table
+    from lfvar.measure.run import cache_key, measure_manifest, merge_caches, read_table, write_table
+    from lfvar.measure.statistics import write_statistics
 
     folder, cache = Path(cfg.data.folder), Path(cfg.measure.cache)
     settings = build(cfg.measure.settings)
@@ -94,8 +96,9 @@ def measure(cfg: DictConfig, manifest: Manifest) -> Path | None:
                 " measure.merge='[CACHE,…]' and without measure.shard",
                 flush=True,
             )
-            return None
-        return write_table(folder, manifest, opened, settings, command=_command(cfg))
+            return []
+        table = write_table(folder, manifest, opened, settings, command=_command(cfg))
+    return [table, *write_statistics(folder, manifest, read_table(folder, manifest))]
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -153,11 +156,11 @@ def main(cfg: DictConfig) -> None:
     manifest = prepare(cfg)
     if cfg.measure is None:
         return
-    table = measure(cfg, manifest)
-    if table is not None:
-        print(f"measurements: {table}", flush=True)
-        for path in draw_figures(cfg, manifest) if cfg.figures else []:
-            print(f"figure: {path}", flush=True)
+    paths = measure(cfg, manifest)
+    if paths and cfg.figures:
+        paths += draw_figures(cfg, manifest)
+    for path in paths:
+        print(f"made: {path}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """Stage 0 as people type it: images, measurements, shards, figures."""
 
+from dataclasses import replace
+
 import pytest
 from tiny_settings import run_module
 
 from lfvar.data.manifest import Manifest
-from lfvar.errors import ConfigError
+from lfvar.errors import ArtefactError, ConfigError
+from lfvar.measure.profiles import Profiles
 from lfvar.measure.run import read_table
+from lfvar.measure.statistics import read_standardiser
 from lfvar.prepare import parse_shard
 
 SMALL = ["image_size=32", "data.source.num_images=60", "data.source.size=32", "data.split.val_fraction=0.3"]
@@ -29,6 +33,14 @@ def test_one_command_leaves_everything(tmp_path):
     table = read_table(folder, manifest)
     assert len(table) == len(manifest.rows) == 60
     assert table.drop(columns=["image_id", "reason"]).notna().mean().mean() > 0.99
+    standardiser = read_standardiser(folder, manifest)
+    train = table[table["image_id"].isin([row.image_id for row in manifest.select("train")])]
+    values, present = standardiser.transform(train)
+    assert abs(values[present].mean()) < 0.1
+    assert Profiles.read(folder / "profiles.parquet").labels
+    other = replace(manifest, rows=manifest.rows[1:])
+    with pytest.raises(ArtefactError, match="another split"):
+        read_standardiser(folder, other)
     figures = list(folder.glob("figures/*.png"))
     assert len(figures) >= 5
     assert all(str(path) in done.stdout for path in [*figures, folder / "measurements.parquet"])
