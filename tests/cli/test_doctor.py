@@ -1,6 +1,8 @@
 """`python -m lfvar.doctor`."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,9 @@ def test_a_compiler_is_looked_for(monkeypatch):
     finding = doctor.compiler()
     assert finding.state == "missing"
     assert "build-essential" in finding.cure
+
+
+def test_it_looks_at_everything_the_package_needs():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    block = text[text.index("\ndependencies = [") : text.index("[project.optional-dependencies]")]
+    assert set(re.findall(r'^    "([\w-]+)', block, re.MULTILINE)) == set(doctor.BASE)
