@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lfvar.data.records import Pair, Record
+from lfvar.data.records import Record
 from lfvar.data.sources.mapping import Types, check_types, choose_classes, translate
-from lfvar.data.sources.table import load_pair, require_root
+from lfvar.data.sources.table import FolderSource
 from lfvar.errors import DataError
 
 CLASSES = ("ak", "bcc", "df", "iec", "mel", "ml", "pyo", "scc", "sk", "vasc")
@@ -38,7 +38,7 @@ _CURE = (
 )
 
 
-class Dermofit:
+class Dermofit(FolderSource):
     """Dermofit Image Library.
 
     A folder per type (in capitals or not), at the root or one level below it (`ALLTYPES/AK`); in it pairs `X.png` and
@@ -54,17 +54,8 @@ class Dermofit:
 
     def __init__(self, root: str | Path | None, types: Types = "native") -> None:
         check_types(types)
-        self._root = root
+        super().__init__(root)
         self.types = types
-
-    @property
-    def root(self) -> Path:
-        """The folder as downloaded.
-
-        Raises:
-            DataError: When none was given.
-        """
-        return require_root(self._root)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -93,14 +84,6 @@ class Dermofit:
                 )
             raise DataError(f"no folder of a lesion type in '{self.root}' or one level below", cure=_CURE)
         return [self._make_record(label, path) for label, folder in folders for path in _list_images(folder)]
-
-    def load(self, record: Record) -> Pair:
-        """Open one pair.
-
-        Raises:
-            PairError: When image or mask cannot be decoded or their sizes differ.
-        """
-        return load_pair(record)
 
     def _find_type_folders(self) -> list[tuple[str, Path]]:
         """Type and folder, at the root; one level below it only when the root has none."""

@@ -6,15 +6,15 @@ import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lfvar.data.records import Pair, Record
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table, require_root
+from lfvar.data.records import Record
+from lfvar.data.sources.table import FolderSource, describe_problem, find_file, read_table
 from lfvar.errors import ConfigError, DataError
 
 IMAGE_PATTERNS = ("images/{id}.jpg", "images/{id}.jpeg", "images/{id}.png")
 MASK_PATTERNS = ("masks/{id}.png", "masks/{id}_segmentation.png", "masks/{id}_mask.png")
 
 
-class Folder:
+class Folder(FolderSource):
     """Images, masks and a CSV table.
 
     Args:
@@ -43,7 +43,7 @@ class Folder:
         patient_column: str | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        self._root = root
+        super().__init__(root)
         self.table = table
         self.image_patterns = _check_patterns("image_pattern", image_pattern)
         self.mask_patterns = _check_patterns("mask_pattern", mask_pattern)
@@ -55,15 +55,6 @@ class Folder:
         self._classes = self._given_classes
         if self._classes is not None and (not self._classes or len(set(self._classes)) < len(self._classes)):
             raise ConfigError(f"data.source.classes is {list(self._classes)}", cure="name each lesion type once")
-
-    @property
-    def root(self) -> Path:
-        """The folder as downloaded.
-
-        Raises:
-            DataError: When none was given.
-        """
-        return require_root(self._root)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -92,14 +83,6 @@ class Folder:
             DataError: When the folder or the table is missing, or the table lacks a column.
         """
         return [self._make_record(row) for row in self._read_rows()]
-
-    def load(self, record: Record) -> Pair:
-        """Open one pair.
-
-        Raises:
-            PairError: When image or mask cannot be decoded or their sizes differ.
-        """
-        return load_pair(record)
 
     def _read_rows(self) -> list[dict[str, str]]:
         if not self.root.is_dir():

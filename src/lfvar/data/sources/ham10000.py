@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lfvar.data.records import HAM10000_CLASSES, Pair, Record
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table, require_root
+from lfvar.data.records import HAM10000_CLASSES, Record
+from lfvar.data.sources.table import FolderSource, describe_problem, find_file, read_table
 from lfvar.errors import DataError
 
 IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images")
@@ -24,7 +24,7 @@ _OTHER_WAY = (
 )
 
 
-class HAM10000:
+class HAM10000(FolderSource):
     """HAM10000 in the folders people have.
 
     Images in `HAM10000_images_part_1` and `_2`, or in one `HAM10000_images`; masks in
@@ -36,16 +36,7 @@ class HAM10000:
     """
 
     def __init__(self, root: str | Path | None) -> None:
-        self._root = root
-
-    @property
-    def root(self) -> Path:
-        """The folder as downloaded.
-
-        Raises:
-            DataError: When none was given.
-        """
-        return require_root(self._root)
+        super().__init__(root)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -80,14 +71,6 @@ class HAM10000:
         image_patterns = [f"{folder}/{name}" for folder in image_folders for name in IMAGE_NAMES]
         mask_patterns = [f"{folder}/{name}" for folder in mask_folders for name in MASK_NAMES]
         return [self._make_record(row, image_patterns, mask_patterns) for row in rows]
-
-    def load(self, record: Record) -> Pair:
-        """Open one pair.
-
-        Raises:
-            PairError: When image or mask cannot be decoded or their sizes differ.
-        """
-        return load_pair(record)
 
     def _make_record(self, row: dict[str, str], image_patterns: Sequence[str], mask_patterns: Sequence[str]) -> Record:
         image_id = row["image_id"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lfvar.data.records import Pair, Record
+from lfvar.data.records import Record
 from lfvar.data.sources.mapping import Types, check_types, choose_classes, translate
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, read_table, require_root
+from lfvar.data.sources.table import FolderSource, describe_problem, find_file, read_table
 from lfvar.errors import ConfigError, DataError
 
 CLASSES = ("melanoma", "nevus", "seborrheic_keratosis")
@@ -28,7 +28,7 @@ _CURE = (
 )
 
 
-class ISIC2017:
+class ISIC2017(FolderSource):
     """ISIC 2017.
 
     Per part, as the archives unpack: images in `ISIC-2017_Training_Data` (`*_superpixels.png` there are not used),
@@ -48,18 +48,9 @@ class ISIC2017:
         check_types(types)
         if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
             raise ConfigError(f"data.source.parts is {list(parts)}", cure=f"name some of {', '.join(PARTS)}, each once")
-        self._root = root
+        super().__init__(root)
         self.types = types
         self.parts = tuple(part for part in PARTS if part in parts)
-
-    @property
-    def root(self) -> Path:
-        """The folder as downloaded.
-
-        Raises:
-            DataError: When none was given.
-        """
-        return require_root(self._root)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -79,14 +70,6 @@ class ISIC2017:
         if not self.root.is_dir():
             raise DataError(f"no folder '{self.root}' (data.root)", cure=_CURE)
         return [record for part in self.parts for record in self._list_part(part)]
-
-    def load(self, record: Record) -> Pair:
-        """Open one pair.
-
-        Raises:
-            PairError: When image or mask cannot be decoded or their sizes differ.
-        """
-        return load_pair(record)
 
     def _list_part(self, part: str) -> list[Record]:
         prefixes = [f"ISIC-2017_{name}" for name in PARTS[part]]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lfvar.data.records import Pair, Record
+from lfvar.data.records import Record
 from lfvar.data.sources.mapping import Types, check_types, choose_classes, translate
-from lfvar.data.sources.table import describe_problem, find_file, load_pair, require_root
+from lfvar.data.sources.table import FolderSource, describe_problem, find_file
 from lfvar.errors import DataError
 
 CLASSES = ("common_nevus", "atypical_nevus", "melanoma")
@@ -35,7 +35,7 @@ _CURE = (
 )
 
 
-class PH2:
+class PH2(FolderSource):
     """PH².
 
     `PH2_dataset.txt` beside `PH2 Dataset images`, at the root or in `PH2Dataset` below it (as the archive unpacks); the
@@ -51,7 +51,7 @@ class PH2:
 
     def __init__(self, root: str | Path | None, types: Types = "native") -> None:
         check_types(types)
-        self._root = root
+        super().__init__(root)
         self.types = types
 
     @property
@@ -61,7 +61,7 @@ class PH2:
         Raises:
             DataError: When none was given.
         """
-        root = require_root(self._root)
+        root = super().root
         inner = root / "PH2Dataset"
         return inner if not (root / TABLE).is_file() and (inner / TABLE).is_file() else root
 
@@ -93,14 +93,6 @@ class PH2:
                 cure=f"use {TABLE} as published, or data=folder with a CSV table",
             )
         return [self._make_record(root, image_id, code) for image_id, code in diagnoses]
-
-    def load(self, record: Record) -> Pair:
-        """Open one pair.
-
-        Raises:
-            PairError: When image or mask cannot be decoded or their sizes differ.
-        """
-        return load_pair(record)
 
     def _make_record(self, root: Path, image_id: str, code: str) -> Record:
         known = code.isdecimal() and int(code) < len(CLASSES)

@@ -11,15 +11,34 @@ from lfvar.data.records import Pair, PairError, Record
 from lfvar.errors import DataError
 
 
-def require_root(root: str | Path | None) -> Path:
-    """The folder as downloaded, as a path.
+class FolderSource:
+    """What the sources share that read a folder as downloaded.
 
-    Raises:
-        DataError: When none was given.
+    Args:
+        root: The folder; None for data that are prepared already.
     """
-    if root is None:
-        raise DataError("data.root is not set", cure="set data.root to the folder of the dataset as downloaded")
-    return Path(root).expanduser()
+
+    def __init__(self, root: str | Path | None) -> None:
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        """The folder as downloaded.
+
+        Raises:
+            DataError: When none was given.
+        """
+        if self._root is None:
+            raise DataError("data.root is not set", cure="set data.root to the folder of the dataset as downloaded")
+        return Path(self._root).expanduser()
+
+    def load(self, record: Record) -> Pair:
+        """Open one pair.
+
+        Raises:
+            PairError: When image or mask cannot be decoded or their sizes differ.
+        """
+        return load_pair(record)
 
 
 def read_table(path: Path, columns: Sequence[str], *, cure: str) -> list[dict[str, str]]:
