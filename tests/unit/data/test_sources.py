@@ -112,7 +112,9 @@ def test_folder_errors_name_the_setting(make_folder, tmp_path):
         Folder(tmp_path / "nowhere").records()
     with pytest.raises(DataError, match=r"(?s)none.csv' cannot be read.*set data.source.table"):
         Folder(make_folder(), "none.csv").records()
-    with pytest.raises(DataError, match=r"(?s)no column 'diagnosis'; it has 'image_id'.*data.source.id_column, label_column"):
+    with pytest.raises(
+        DataError, match=r"(?s)no column 'diagnosis'; it has 'image_id'.*data.source.id_column, label_column"
+    ):
         Folder(make_folder(), label_column="diagnosis").records()
     for wrong in ("images/*.jpg", "images/{name}.jpg", "images/{id", []):
         with pytest.raises(ConfigError, match=r"data\.source\.image_pattern"):

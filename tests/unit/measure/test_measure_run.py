@@ -95,7 +95,8 @@ def test_a_backend_without_generators(prepared, whole, tmp_path):
 
 
 def test_a_local_dask_cluster(prepared, whole, tmp_path):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),
