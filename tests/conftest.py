@@ -1,27 +1,14 @@
 """What tests of several kinds share."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 
 # Tests run on all cores at once (pytest-xdist): more threads per process only wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-
-
-@pytest.fixture(scope="session")
-def ham10000_root():
-    """Real dermoscopy images beside the checkout; they are never part of it."""
-    root = SHARED / "data" / "ham10000"
-    if not root.is_dir():
-        pytest.skip(f"no real images at {root}: they are not part of the repository")
-    return root
 
 
 @pytest.fixture(scope="session")
