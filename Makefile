@@ -9,7 +9,7 @@ WORKERS ?= 2
 .PHONY: help setup demo test lint unit clean
 
 help:
-	@echo "make demo   set up, then train the tokenizer on phantom data, offline: a picture in $(DEMO)/ (about 5 minutes)"
+	@echo "make demo   set up, then train the tokenizer on phantom data, offline: a picture in $(DEMO)/ (about 3 minutes)"
 	@echo "make test   set up, then all checks and tests"
 	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
 	@echo "make lint   ruff and mypy"

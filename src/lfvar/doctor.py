@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lfvar.errors import LfvarError
+from lfvar.processes import usable_cores
 
 State = Literal["ok", "note", "missing"]
 
@@ -179,7 +180,7 @@ def devices() -> list[Finding]:
     """What torch can compute on."""
     import torch
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = usable_cores()
     cpu = f"{os.cpu_count()} cores, {usable} usable by this process, torch uses {torch.get_num_threads()} threads"
     findings = [Finding("devices", "cpu", "ok", cpu), _cpu_bfloat16()]
     for index in range(torch.cuda.device_count()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from lfvar.data.manifest import Manifest
 from lfvar.data.stream import SampleStream, ShardSampler, StreamLoader
 from lfvar.data.transforms import Augment
 from lfvar.errors import ArtefactError, ConfigError, DataError
+from lfvar.processes import usable_cores
 from lfvar.types import Batch, Sample
 
 
@@ -148,7 +148,7 @@ class LesionDataModule(LightningDataModule):
     def _options(self) -> Mapping[str, Any]:
         workers = self.config.num_workers
         if workers == -1:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            cores = usable_cores()
             workers = cores // 2 if cores >= 4 else 0
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}

@@ -16,8 +16,8 @@ from lfvar.data.pairs import Outcome, PairTask, prepare_pair
 from lfvar.data.prepare_config import PrepareConfig
 from lfvar.data.records import Record, Source
 from lfvar.data.screening import choose_stems
-from lfvar.data.worker import prepare_in_worker
 from lfvar.errors import DataError
+from lfvar.processes import end_with_parent, usable_cores
 from lfvar.progress import ProgressBar
 
 _BATCH = 8
@@ -86,7 +86,7 @@ def _execute(jobs: Sequence[tuple[Source, Record, str, PairTask]], num_workers: 
         pre_dispatch=4 * _BATCH * num_workers,
     )
     try:
-        yield from parallel(delayed(prepare_in_worker)(os.getpid(), *job) for job in jobs)
+        yield from parallel(delayed(_prepare_in_worker)(os.getpid(), *job) for job in jobs)
     except BrokenProcessPool as error:
         raise DataError(
             "a worker process died, most likely for lack of memory",
@@ -95,9 +95,14 @@ def _execute(jobs: Sequence[tuple[Source, Record, str, PairTask]], num_workers: 
         ) from error
 
 
+def _prepare_in_worker(parent: int, source: Source, record: Record, stem: str, task: PairTask) -> Outcome:
+    """`prepare_pair` in a process that `parent` started."""
+    end_with_parent(parent)
+    return prepare_pair(source, record, stem, task)
+
+
 def count_workers(workers: int, num_tasks: int) -> int:
     """Processes to use: as asked, or one per core that this process may use, but none for a handful of images."""
     if workers == 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(cores, num_tasks // 128)  # starting a process costs as much as a hundred small images
+        workers = min(usable_cores(), num_tasks // 128)  # starting a process costs as much as a hundred small images
     return max(1, min(workers, num_tasks))

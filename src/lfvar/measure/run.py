@@ -31,6 +31,7 @@ from lfvar.measure.extract import Measurements
 from lfvar.measure.parquet import MEASUREMENTS_FILE, read_table, read_table_header, write_table
 from lfvar.measure.settings import MeasureSettings
 from lfvar.measure.worker import MeasureTask, measure_in_worker
+from lfvar.processes import usable_cores
 from lfvar.progress import ProgressBar
 
 __all__ = [
@@ -174,8 +175,7 @@ def _plan(workers: int, num_tasks: int) -> Parallel | None:
     if workers == 0 and foreign:
         num_jobs = configured
     elif workers == 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        num_jobs = min(cores, num_tasks // 32)  # starting a process costs as much as thirty images
+        num_jobs = min(usable_cores(), num_tasks // 32)  # starting a process costs as much as thirty images
     else:
         num_jobs = min(workers, num_tasks)
     if num_jobs in (0, 1) and not foreign:

@@ -6,8 +6,6 @@ Imports little, because every worker process imports it.
 from __future__ import annotations
 
 import os
-import threading
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +14,7 @@ from lfvar.data.files import hash_bytes
 from lfvar.data.imageio import read_image, read_mask
 from lfvar.data.records import PairError
 from lfvar.measure.extract import Measurements, MeasureSettings, measure
+from lfvar.processes import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ def measure_in_worker(
     """`measure_pair` in a process that `parent` started, on another machine, or in a thread."""
     if os.getpid() != parent:
         _use_one_thread()
-        if os.getppid() == parent:  # not so on other machines, with a Dask or Ray backend
-            _end_with_parent(parent)
+        end_with_parent(parent)
     return task, measure_pair(task, settings)
 
 
@@ -68,15 +66,3 @@ def _use_one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-
-
-@cache
-def _end_with_parent(parent: int) -> None:
-    """End soon after a parent that was killed: loky's workers would wait five minutes and keep its terminal open."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
