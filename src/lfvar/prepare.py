@@ -70,7 +70,7 @@ def measure(cfg: DictConfig, manifest: Manifest) -> list[Path]:
     """Measure the prepared images of a config, and write table and statistics once all of them are in the cache.
 
     Returns:
-        The files; none while other shards are missing.
+        The files; none while other shards are missing, or where no image has a lesion.
 
     Raises:
         ConfigError: When the shard does not exist.
@@ -80,6 +80,9 @@ def measure(cfg: DictConfig, manifest: Manifest) -> list[Path]:
     from lfvar.measure.run import cache_key, measure_manifest, merge_caches, read_table, write_table
     from lfvar.measure.statistics import write_statistics
 
+    if not manifest.has_lesions:
+        print("nothing is measured: the images have no masks, so there is no lesion to describe", flush=True)
+        return []
     folder, cache = Path(cfg.data.folder), Path(cfg.measure.cache)
     settings = build(cfg.measure.settings)
     if cfg.measure.merge:

@@ -28,6 +28,8 @@ from lfvar.prepare import find_prepared, require_prepared
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+    from lfvar.data.datamodule import LesionDataModule
+
 
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train what a validated config describes; callable from tests and notebooks.
@@ -64,10 +66,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     status = "failed"
     metrics: dict[str, float] = {}
     try:
+        before = validate_start(trainer, module, datamodule) if starts_from_file(cfg) and checkpoint is None else {}
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         if trainer.limit_val_batches:
             trainer.validate(module, datamodule=datamodule, verbose=False)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -82,8 +85,32 @@ def train(cfg: DictConfig) -> dict[str, float]:
         files = list_files(folder)
         finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
     if trainer.is_global_zero:
-        report(folder, metrics, files, seconds, trainer)
+        print(f"\ntrained {trainer.global_step} steps, {seconds:.0f} s in all; validation split:")
+        report(metrics)
+        for name, path in files.items():
+            print(f"{name}: {path}")
     return metrics
+
+
+def starts_from_file(cfg: DictConfig) -> bool:
+    """Whether the weights are somebody's work already, so that there is something to compare with."""
+    return bool(cfg.model.get("init", "scratch") != "scratch")
+
+
+def validate_start(trainer: Trainer, module: LightningModule, datamodule: LesionDataModule) -> dict[str, float]:
+    """Measure and print what weights from a file are worth on these data, before the first step.
+
+    Returns:
+        The metrics, as `start/…`.
+    """
+    if not trainer.limit_val_batches:
+        return {}
+    trainer.validate(module, datamodule=datamodule, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero:
+        print("before the first step; validation split:")
+        report(metrics)
+    return {f"start/{name}": value for name, value in metrics.items()}
 
 
 def quieten_lightning() -> None:
@@ -101,7 +128,17 @@ def build_module(cfg: DictConfig) -> LightningModule:
     if cfg.stage == "vqvae":
         from lfvar.lit.vqvae_module import VQVAEModule
 
-        return VQVAEModule(build(cfg.model), build(cfg.loss), build(cfg.optim), build(cfg.codebook), seed=cfg.seed)
+        return VQVAEModule(
+            build(cfg.model),
+            build(cfg.loss),
+            build(cfg.optim),
+            build(cfg.codebook),
+            perceptual=build(cfg.perceptual) if cfg.perceptual else None,
+            adversary=build(cfg.adversary) if cfg.adversary else None,
+            compile=cfg.compile,
+            seed=cfg.seed,
+            read_weights=resume_checkpoint(cfg) is None,
+        )
     raise ConfigError(f"stage={cfg.stage} is no stage that can be trained", cure="use stage=vqvae")
 
 
@@ -153,18 +190,18 @@ def list_files(folder: Path) -> dict[str, str]:
     return {name: str(paths[-1]) for name, paths in found.items() if paths}
 
 
-def report(folder: Path, metrics: dict[str, float], files: dict[str, str], seconds: float, trainer: Trainer) -> None:
-    """Print what came out: numbers per region, codebook use per scale, files."""
+def report(metrics: dict[str, float]) -> None:
+    """Print what came out: numbers per region, and codebook use per scale."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    console.print(f"\ntrained {trainer.global_step} steps, {seconds:.0f} s in all; validation split:")
     quality = Table("", "inside lesion", "outside", "whole image")
     for measure, unit, digits in (("psnr", "dB", 2), ("ssim", "", 4), ("l1", "of range", 4)):
         cells = [metrics.get(f"val/{measure}_{region}") for region in ("inside", "outside", "all")]
-        if None not in cells:
-            quality.add_row(f"{measure.upper()} {unit}", *(f"{cell:.{digits}f}" for cell in cells))
+        if any(cell is not None for cell in cells):
+            texts = ("none" if cell is None else f"{cell:.{digits}f}" for cell in cells)
+            quality.add_row(f"{measure.upper()} {unit}", *texts)
     console.print(quality)
     usage = {name.split("_", 1)[1]: value for name, value in metrics.items() if name.startswith("codebook/usage_")}
     if usage:
@@ -172,8 +209,6 @@ def report(folder: Path, metrics: dict[str, float], files: dict[str, str], secon
         codes.add_row("used", *(f"{value:.0%}" for value in usage.values()))
         codes.add_row("perplexity", *(f"{metrics[f'codebook/perplexity_{scale}']:.0f}" for scale in usage))
         console.print(codes)
-    for name, path in files.items():
-        console.print(f"{name}: {path}", soft_wrap=True)
 
 
 @command("train")

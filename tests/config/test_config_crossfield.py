@@ -26,10 +26,11 @@ def test_the_stem_counts_for_the_stride():
 
 
 def test_only_precisions_that_train_right_are_accepted(compose_tiny):
-    with pytest.raises(ConfigError, match=r"trainer\.precision=16-mixed is not supported") as caught:
-        compose_tiny("+trainer.precision=16-mixed")
+    with pytest.raises(ConfigError, match=r"trainer\.precision=bf16-true is not supported") as caught:
+        compose_tiny("+trainer.precision=bf16-true")
     assert "bf16-mixed" in caught.value.cure
     compose_tiny("+trainer.precision=bf16-mixed")
+    compose_tiny("+trainer.precision=16-mixed")
     (problem,) = check_fields({"trainer": {"precision": "bf16-true"}})
     assert "not supported" in problem.found
 
@@ -51,3 +52,29 @@ def test_the_prepared_size_is_the_image_size():
 def test_absent_settings_are_nobody_s_problem():
     assert check_fields({}) == []
     assert check_fields({"image_size": 64, "model": {"patch_nums": [1, 2]}, "trainer": None, "data": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "factor", "wrong"),
+    [
+        ({"init": "published", "train": "auto"}, 0.2, True),
+        ({"init": "checkpoint", "train": "decoder"}, 0.2, True),
+        ({"init": "published", "train": "all"}, 0.2, False),
+        ({"init": "checkpoint", "train": "auto"}, 0.2, False),
+        ({"init": "published", "train": "auto"}, 1.0, False),
+    ],
+)
+def test_rates_of_frozen_parts_are_refused(model, factor, wrong):
+    problems = check_fields({"model": model, "optim": {"encoder_factor": factor, "codebook_factor": 1.0}})
+    assert len(problems) == wrong
+    if wrong:
+        assert f"optim.encoder_factor={factor}" in problems[0].found
+        assert "model.train=all" in problems[0].cure
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
+def test_tokenizers_are_not_sharded(strategy):
+    (problem,) = check_fields({"stage": "vqvae", "trainer": {"strategy": strategy}})
+    assert "trainer=ddp" in problem.cure
+    assert not check_fields({"stage": "var", "trainer": {"strategy": strategy}})
+    assert not check_fields({"stage": "vqvae", "trainer": {"strategy": "ddp"}})

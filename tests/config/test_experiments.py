@@ -9,7 +9,10 @@ from lightning.pytorch import Trainer
 from lfvar.config import compose
 from lfvar.data.datamodule import LesionDataModule, LoaderConfig
 from lfvar.data.manifest import Manifest
+from lfvar.errors import ConfigError
+from lfvar.nn.vqvae import VQVAEConfig
 from lfvar.train import build_module
+from published_layout import write_published
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -23,15 +26,27 @@ SMALL = [
     "model.patch_nums=[1,2,4]",
     "model.vocab_size=64",
 ]
+# The published layout has no stem, so these get their stride from more levels.
+FINETUNING = {"vqvae_finetune", "vqvae_finetune_512"}
+SMALL_PUBLISHED = {"model.channel_multipliers=[1,2]": "model.channel_multipliers=[1,1,2,2]", "model.stem_stride=4": ""}
 
 
 def names(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def needed(experiment, weights="/weights.pth"):
+    """What an experiment does not run without."""
+    return ["data.root=/data", *([f"model.weights={weights}"] if experiment in FINETUNING else [])]
+
+
+@pytest.mark.filterwarnings("ignore:.*no-op")  # nothing is copied to the meta device
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_composes_as_shipped(experiment):
-    cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", "data.root=/data"])
+def test_composes_as_shipped(experiment, tmp_path):
+    weights = tmp_path / "published.pth"
+    if experiment in FINETUNING:
+        write_published(weights, VQVAEConfig(), fill=0.0)  # the published sizes, without their 400 MB
+    cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", *needed(experiment, weights)])
     assert cfg.stage == "vqvae"
     with torch.device("meta"):
         module = build_module(cfg)
@@ -40,15 +55,20 @@ def test_composes_as_shipped(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_takes_two_steps(experiment, phantom_folder, tmp_path):
-    cfg = compose(
-        "train", [f"experiment={experiment}", "trainer=cpu", *SMALL, "data.root=/data", "codebook.init_step=1"]
-    )
+    small, weights = SMALL, tmp_path / "published.pth"
+    if experiment in FINETUNING:
+        small = list(filter(None, (SMALL_PUBLISHED.get(override, override) for override in SMALL)))
+        sizes = {"channels": 16, "channel_multipliers": (1, 1, 2, 2), "num_res_blocks": 1, "vocab_size": 64}
+        write_published(weights, VQVAEConfig(**sizes, patch_nums=(1, 2, 4)))
+    overrides = [*small, *needed(experiment, weights), "codebook.init_step=1"]
+    cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", *overrides])
     module = build_module(cfg)
     manifest = Manifest.read(phantom_folder)
     data = LesionDataModule(phantom_folder, manifest, LoaderConfig(batch_size=4, num_workers=0))
     for dataset in (data.train_dataset, data.val_dataset):  # 16-px phantoms, enlarged to the experiment's 32
         dataset.transform = enlarge(dataset.transform)
     before = module.net.decoder.conv_in.weight.detach().clone()
+    tokens = [parameter.detach().clone() for parameter in token_weights(module.net)]
     trainer = Trainer(
         max_steps=2, accelerator="cpu", precision=cfg.trainer.precision, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=1,
@@ -58,12 +78,28 @@ def test_takes_two_steps(experiment, phantom_folder, tmp_path):
     assert trainer.global_step == 2
     assert not torch.equal(before, module.net.decoder.conv_in.weight)
     assert all(parameter.isfinite().all() for parameter in module.net.parameters())
+    same = [torch.equal(*pair) for pair in zip(tokens, token_weights(module.net), strict=True)]
+    assert all(same) if experiment in FINETUNING else not any(same)
+
+
+@pytest.mark.parametrize("experiment", sorted(FINETUNING))
+def test_missing_weights_are_asked_for(experiment):
+    with pytest.raises(ConfigError, match="init=published starts from a file") as caught:
+        compose("train", [f"experiment={experiment}", "trainer=cpu", "data.root=/data"])
+    assert "model.weights=" in caught.value.cure
+
+
+def token_weights(net):
+    """What token ids depend on, as far as it is trained from scratch."""
+    used = [net.quantiser.phi[index] for index in set(net.quantiser.phi_of_scale)]
+    parts = [net.encoder, net.to_latent, net.quantiser.codebook, *used]
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 @pytest.mark.parametrize("debug", names("debug"))
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_debug_group_fits_every_experiment(experiment, debug):
-    compose("train", [f"experiment={experiment}", f"debug={debug}", "trainer=cpu", "data.root=/data"])
+    compose("train", [f"experiment={experiment}", f"debug={debug}", "trainer=cpu", *needed(experiment)])
 
 
 def enlarge(transform):
@@ -75,14 +111,27 @@ def enlarge(transform):
 
 
 @pytest.mark.parametrize(
-    "group", ["data", "model", "loss", "optim", "codebook", "trainer", "callbacks", "logger", "debug"]
+    "group",
+    [
+        "data",
+        "model",
+        "loss",
+        "perceptual",
+        "adversary",
+        "optim",
+        "codebook",
+        "trainer",
+        "callbacks",
+        "logger",
+        "debug",
+    ],
 )
 def test_every_option_of_every_group_is_valid(group):
     for option in names(group):
         if option == "base":
             continue
         overrides = ["experiment=vqvae", f"{group}={option}", "data.root=/data"]
-        if group == "model" and option != "vqvae_64":
+        if group == "model" and option in ("vqvae_256", "vqvae_512"):
             overrides.append(f"image_size={option.rsplit('_', 1)[1]}")
         if group == "trainer" and option in ("gpu", "ddp"):
             overrides.append("trainer.accelerator=gpu")

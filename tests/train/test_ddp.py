@@ -10,9 +10,24 @@ def result(folder):
     return json.loads(card.read_text())["result"]
 
 
+ADVERSARY = [
+    "perceptual=structure",
+    "loss.perceptual=0.5",
+    "adversary=patchgan",
+    "adversary.discriminator.channels=8",
+    "adversary.discriminator.num_layers=1",
+    "adversary.discriminator.stem_stride=1",
+    "adversary.start_fraction=0.3",
+    "adversary.lr=1e-4",
+    "model.scale_gains=true",
+]
+
+
 @pytest.mark.slow
-def test_two_processes_equal_one(tiny_train, tmp_path):
-    steps = ["trainer.max_steps=8", "trainer.val_check_interval=4"]
+@pytest.mark.parametrize("recipe", [[], ADVERSARY, ["codebook.update=ema"]], ids=["plain", "adversary", "ema-codebook"])
+def test_two_processes_equal_one(tiny_train, tmp_path, recipe):
+    # Restarts take the first process's vectors, so with them two processes agree with each other, not with one.
+    steps = ["trainer.max_steps=8", "trainer.val_check_interval=4", "codebook.restart_below=0", *recipe]
     one, two = tmp_path / "one", tmp_path / "two"
     done = tiny_train(*steps, f"paths.runs={one}")
     assert done.returncode == 0, done.stderr
@@ -48,3 +63,14 @@ def test_a_batch_that_does_not_divide_is_named(tiny_train):
     assert done.returncode == 1
     assert "batch_size=7" in done.stderr
     assert "2 processes" in done.stderr
+
+
+@pytest.mark.slow
+def test_processes_restart_the_same_codes(tiny_train, tmp_path):
+    restarts = ["model.scale_gains=true", "codebook.restart_below=1.0", "codebook.restart_every=2"]
+    done = tiny_train(
+        *restarts, "trainer.max_steps=9", "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={tmp_path}",
+        "+callbacks.same._target_=same_weights.SameWeights",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("same codes on 2 processes") == 9

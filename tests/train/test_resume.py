@@ -17,9 +17,30 @@ def losses(run):
     return logged.groupby("step")["train/loss"].agg(list)
 
 
+FULL_RECIPE = [
+    "perceptual=structure",
+    "loss.perceptual=0.5",
+    "adversary=patchgan",
+    "adversary.discriminator.channels=8",
+    "adversary.discriminator.num_layers=1",
+    "adversary.discriminator.stem_stride=1",
+    "adversary.start_fraction=0.05",
+    "model.scale_gains=true",
+    "codebook.restart_below=0.5",
+    "codebook.restart_every=5",
+    "codebook.dropout=0.3",
+    "codebook.dropout_from=1",
+    "optim.accumulate=2",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "dropout"), [(0, 0.2), (2, 0.0)])
-def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path, workers, dropout):
+@pytest.mark.parametrize(
+    ("workers", "dropout", "recipe"),
+    [(0, 0.2, []), (2, 0.0, []), (0, 0.0, FULL_RECIPE), (0, 0.0, ["codebook.update=ema"])],
+    ids=["dropout", "workers", "full", "ema-codebook"],
+)
+def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path, workers, dropout, recipe):
     common = [
         f"trainer.max_steps={STEPS}",
         "trainer.log_every_n_steps=1",
@@ -27,6 +48,7 @@ def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path,
         "callbacks.last.every_n_train_steps=7",
         f"data.loader.num_workers={workers}",
         f"model.dropout={dropout}",
+        *recipe,
     ]
     whole = tmp_path / "whole"
     done = tiny_train(*common, f"paths.runs={whole}")
@@ -53,6 +75,9 @@ def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path,
     moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in (a, b)]
     assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0])
     assert all(torch.equal(a["ema"]["weights"][name], b["ema"]["weights"][name]) for name in a["ema"]["weights"])
+    if "adversary" in a:
+        moments = [checkpoint["adversary"]["state"] for checkpoint in (a, b)]
+        assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0])
     uninterrupted, resumed = losses(whole_run), losses(run)
     assert len(uninterrupted) == STEPS
     after = [step for step in uninterrupted.index if step >= reached]

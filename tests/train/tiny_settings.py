@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 TINY = [
     "experiment=vqvae",
@@ -28,7 +29,8 @@ TINY = [
 def environment():
     """This process's environment without what pytest or a cluster put there; one thread per process."""
     ours = ("LFVAR_", "HYDRA_", "PYTEST_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"OMP_NUM_THREADS": "1"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}  # for callbacks of tests
 
 
 def run_module(module, *arguments, cwd, timeout=300, wait=True):

@@ -16,7 +16,8 @@ class EMA(Callback):
     Lightning's own `EMAWeightAveraging` averages the whole module, buffers included, at a fixed decay, and stores the
     average under `state_dict`. Ours averages what the module names, keeps the trained weights where every reader
     expects them (the average goes under `ema`), and warms up: the decay at update t is min(decay, (1 + t) / (10 + t)),
-    so that short runs do not average in their random start.
+    so that short runs do not average in their random start. Rows that the module says it `replaced` in
+    a step start anew.
 
     Args:
         decay: Share of the old average kept at each step, in [0, 1).
@@ -50,6 +51,8 @@ class EMA(Callback):
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
         weights = _weights(pl_module)
+        for name, rows in getattr(pl_module, "replaced", {}).items():
+            self.average[name][rows] = weights[name][rows]  # new codes: an average with the old ones means nothing
         torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

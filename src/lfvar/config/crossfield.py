@@ -96,12 +96,24 @@ def finest_map_covers_image(config: Config) -> Iterator[Problem]:
 
 @cross_check
 def precision_is_supported(config: Config) -> Iterator[Problem]:
-    """float16 would need its scaling undone before gradients are clipped, and pure bfloat16 a quantiser without φ."""
+    """Weights stay in float32: pure half precision would round away small updates and the quantiser's decisions."""
     precision = select(config, "trainer.precision")
-    if precision is not None and str(precision) not in ("32-true", "32", "bf16-mixed"):
+    if precision is not None and str(precision) not in ("32-true", "32", "bf16-mixed", "16-mixed"):
         yield Problem(
-            f"trainer.precision={precision} is not supported: tokenizers train in float32 or mixed with bfloat16",
-            "set trainer.precision=bf16-mixed, or 32-true where the hardware has no bfloat16",
+            f"trainer.precision={precision} is not supported: weights are kept in float32",
+            "set trainer.precision=bf16-mixed, 16-mixed on GPUs without bfloat16, or 32-true",
+        )
+
+
+@cross_check
+def tokenizers_are_not_sharded(config: Config) -> Iterator[Problem]:
+    """The published tokenizer is 0.4 GB of weights: sharding would save little, and clipping needs whole gradients."""
+    strategy = select(config, "trainer.strategy")
+    if config.get("stage") == "vqvae" and isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed")):
+        yield Problem(
+            f"trainer.strategy={strategy} splits weights over processes; tokenizers fit any GPU whole, and their clipping,"
+            " averages and codebook care need whole weights",
+            "use trainer=ddp (every GPU) or trainer=gpu (one)",
         )
 
 
@@ -128,6 +140,25 @@ def prepared_size_is_image_size(config: Config) -> Iterator[Problem]:
             f"data.prepare.image_size={prepared}, but image_size={image_size}",
             "remove data.prepare.image_size or write ${image_size} there; then run lfvar.prepare again",
         )
+
+
+@cross_check
+def frozen_parts_have_no_learning_rate(config: Config) -> Iterator[Problem]:
+    """Asking for a rate of encoder or codebook means to train them; the decoder alone is what published weights get."""
+    model, optim = config.get("model"), config.get("optim")
+    if not isinstance(model, dict) or not isinstance(optim, dict):
+        return
+    train, init = setting(model, "train"), setting(model, "init")
+    if not (train == "decoder" or (train == "auto" and init == "published")):
+        return
+    for name in ("encoder_factor", "codebook_factor"):
+        factor = setting(optim, name)
+        if isinstance(factor, (int, float)) and factor != 1:
+            yield Problem(
+                f"optim.{name}={factor} moves nothing: model.train={train} with model.init={init} trains the decoder"
+                " alone",
+                "set model.train=all to train encoder and codebook too (tokens change), or optim=vqvae_finetune",
+            )
 
 
 def _is_sizes(value: Any) -> bool:

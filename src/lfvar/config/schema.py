@@ -63,10 +63,13 @@ class TrainRoot(CommandRoot):
     """`python -m lfvar.train`: the tokenizer (stage 1) and the transformer (stage 2)."""
 
     resume: str | None = None  # a run folder (go on in it) or a checkpoint file (new folder)
+    compile: bool = False  # torch.compile what takes the time; the first steps are slow
     data: DataGroup = field(default_factory=DataGroup)
     model: Group = field(default_factory=dict)
     loss: Group = field(default_factory=dict)
     optim: Group = field(default_factory=dict)
+    perceptual: Group = field(default_factory=dict)
+    adversary: Group = field(default_factory=dict)
     codebook: Group = field(default_factory=dict)
     trainer: Group = field(default_factory=dict)
     callbacks: Group = field(default_factory=dict)
@@ -83,6 +86,26 @@ class PrepareRoot(CommandRoot):
     figures: bool = False  # draw what a paper shows of a dataset
 
 
+@dataclass
+class EvaluateRoot(CommandRoot):
+    """`python -m lfvar.evaluate`: numbers on what was trained, with their floors (stage 4)."""
+
+    stage: str = "evaluate"
+    target: str | None = None  # what is evaluated: tokenizer
+    ckpt: str | None = None  # a .ckpt file of ours, or published weights (.pth)
+    weights: str = "ema"  # ema | last: the average over training, or the last step's
+    patch_nums: list[int] | None = None  # schedule of published weights; None: the published one of image_size
+    split: str = "test"  # train | val | test
+    limit: int = 0  # that many images, evenly over the split; 0: all
+    num_splits: int = 10  # random halves that floors are averaged over
+    distances: list[str] | None = None  # perceptual ones: structure, perceptual_lite0; None: all that are installed
+    extractors: list[str] | None = None  # of set distances: measurements, lite0; None: all that are installed
+    num_pictures: int = 8  # rows of the picture; 0: none
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 …
+    data: DataGroup = field(default_factory=DataGroup)
+    measure: MeasureGroup | None = None  # None: no measurements (`~measure`)
+
+
 def register_schema(name: str, schema: type[CommandRoot]) -> None:
     """Make `schema` known to Hydra as `name`, to be put first in a defaults list.
 
@@ -95,3 +118,4 @@ def register_schemas() -> None:
     """Register the schemas of our commands; calling it again changes nothing."""
     register_schema("base_train", TrainRoot)
     register_schema("base_prepare", PrepareRoot)
+    register_schema("base_evaluate", EvaluateRoot)

@@ -2,7 +2,7 @@
 
 `lesion` (the default) takes the largest square that fits the image and moves it onto the lesion: skin stays around it,
 and a small lesion stays small, because relative size is a clinical measurement. `centre` takes the same square from the
-middle. `squash` takes the whole image and gives up its aspect ratio.
+middle. `squash` takes the whole image and gives up its aspect ratio. Without a lesion, `lesion` is `centre`.
 
 A lesion longer than the square makes the square grow past the image's edge. What lies outside is filled by mirroring
 image and mask together: on dermoscopy that gives skin, hair and vignette without a seam, while repeated edge pixels
@@ -48,8 +48,8 @@ def choose_frame(
     """Choose the frame of an image by its mask.
 
     Args:
-        mask_HW: True = lesion; at least one pixel.
-        kind: `lesion`, `centre` or `squash`.
+        mask_HW: True = lesion.
+        kind: `lesion`, `centre` or `squash`; an image without lesion is framed by its centre in place of the first.
         margin: The square is at least the lesion's longer side times this, as far as the image allows. Used by
             `lesion`, and only felt when `min_side` lets the square be smaller than the image.
         min_side: Smallest square, as a fraction of the image's short side. 1 keeps lesion sizes comparable; less zooms
@@ -59,7 +59,7 @@ def choose_frame(
     if kind == "squash":
         return Frame(0, 0, width, height)
     short = min(height, width)
-    if kind == "centre":
+    if kind == "centre" or not mask_HW.any():
         return Frame((width - short) // 2, (height - short) // 2, short, short)
     left, top, right, bottom = lesion_box(mask_HW)
     longest = max(right - left, bottom - top)
@@ -76,7 +76,7 @@ def lesion_box(mask_HW: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def fraction_in_view(mask_HW: NDArray[np.bool_], frame: Frame) -> float:
-    """How much of the lesion lies inside the frame, from 0 to 1."""
+    """How much of the lesion lies inside the frame, from 0 to 1; 0 without a lesion."""
     total = int(mask_HW.sum())
     seen = int(_inside(mask_HW, frame).sum())
     return seen / total if total else 0.0

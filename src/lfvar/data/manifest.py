@@ -54,9 +54,9 @@ class ManifestRow:
     frame_width: int
     frame_height: int
     lesion_fraction: float
-    """Share of the prepared image that is lesion."""
+    """Share of the prepared image that is lesion; 0 in datasets without masks."""
     lesion_in_view: float
-    """Share of the original's lesion that the frame shows."""
+    """Share of the original's lesion that the frame shows; 1 where there is none to cut off."""
     source_image_hash: str
     """SHA-256 of the original file, or of the pixels when the source generates them."""
     source_mask_hash: str
@@ -126,6 +126,11 @@ class Manifest:
     def pixels_hash(self) -> str:
         """Of ids, images and masks alone, the same in every split and fold: for caches that depend on nothing else."""
         return hash_settings([[row.image_id, row.image_hash, row.mask_hash] for row in self.rows])
+
+    @property
+    def has_lesions(self) -> bool:
+        """False for a dataset without masks: nothing can be measured, and lesion focus has nothing to act on."""
+        return any(row.lesion_fraction > 0 for row in self.rows)
 
     def select(self, split: str) -> list[ManifestRow]:
         """The rows of one split."""

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfvar.data.files import hash_bytes, is_full_disk
-from lfvar.data.framing import FramingKind, choose_frame, cut_frame, cut_mask, fraction_in_view
+from lfvar.data.framing import Frame, FramingKind, choose_frame, cut_frame, cut_mask, fraction_in_view
 from lfvar.data.imageio import write_png
-from lfvar.data.records import Pair, PairError, Record, Source
+from lfvar.data.records import PairError, Record, Source
 from lfvar.errors import DataError
 
 Stamp = tuple[str, int, int]
@@ -148,16 +148,56 @@ def full_disk_error(folder: Path) -> DataError:
 
 def _prepare(source: Source, record: Record, stem: str, task: PairTask) -> tuple[PairFacts, Mapping[str, float]]:
     pair = source.load(record)
-    mask_HW = pair.mask_HW
+    # A dataset without masks gets empty ones, so that nothing after this has two cases to tell apart.
+    mask_HW = np.zeros(pair.image_HWC.shape[:2], dtype=np.bool_) if pair.mask_HW is None else pair.mask_HW
+    if pair.mask_HW is not None:
+        _check_mask(mask_HW)
+    frame = choose_frame(mask_HW, task.framing, margin=task.margin, min_side=task.min_side)
+    square_HW = cut_mask(mask_HW, frame, task.image_size)
+    in_view = 1.0 if pair.mask_HW is None else _check_view(mask_HW, square_HW, frame, task)
+    image, mask = f"images/{stem}.png", f"masks/{stem}.png"
+    height, width = mask_HW.shape
+    source_image_hash, source_mask_hash = _hash_sources(record, pair.image_HWC, mask_HW)
+    facts = PairFacts(
+        image=image,
+        mask=mask,
+        original_width=width,
+        original_height=height,
+        frame_x0=frame.x0,
+        frame_y0=frame.y0,
+        frame_width=frame.width,
+        frame_height=frame.height,
+        lesion_fraction=float(square_HW.mean()),
+        lesion_in_view=in_view,
+        source_image_hash=source_image_hash,
+        source_mask_hash=source_mask_hash,
+        image_hash=write_png(task.folder / image, cut_frame(pair.image_HWC, frame, task.image_size)),
+        mask_hash=write_png(task.folder / mask, square_HW),
+    )
+    return facts, {name: float(value) for name, value in pair.factors.items()}
+
+
+def _check_mask(mask_HW: NDArray[np.bool_]) -> None:
+    """Make sure that a mask marks a lesion and leaves some skin.
+
+    Raises:
+        PairError: When it does not.
+    """
     if not mask_HW.any():
         raise PairError("empty mask: no lesion pixel")
     if mask_HW.all():
         raise PairError("full mask: no skin pixel")
-    frame = choose_frame(mask_HW, task.framing, margin=task.margin, min_side=task.min_side)
+
+
+def _check_view(mask_HW: NDArray[np.bool_], square_HW: NDArray[np.bool_], frame: Frame, task: PairTask) -> float:
+    """How much of the lesion is in view.
+
+    Raises:
+        PairError: When the square shows too little or too much of it.
+    """
     in_view = fraction_in_view(mask_HW, frame)
     if in_view == 0:
         raise PairError(f"out of view: the lesion lies outside the frame (framing '{task.framing}')")
-    square_HW = cut_mask(mask_HW, frame, task.image_size)
     fraction = float(square_HW.mean())
     if fraction == 0 or fraction < task.min_lesion_fraction:
         raise PairError(
@@ -169,32 +209,13 @@ def _prepare(source: Source, record: Record, stem: str, task: PairTask) -> tuple
             f"full mask: lesion on {fraction:.2%} of the square, "
             f"above max_lesion_fraction {task.max_lesion_fraction:.2%}"
         )
-    image, mask = f"images/{stem}.png", f"masks/{stem}.png"
-    height, width = mask_HW.shape
-    source_image_hash, source_mask_hash = _hash_sources(record, pair)
-    facts = PairFacts(
-        image=image,
-        mask=mask,
-        original_width=width,
-        original_height=height,
-        frame_x0=frame.x0,
-        frame_y0=frame.y0,
-        frame_width=frame.width,
-        frame_height=frame.height,
-        lesion_fraction=fraction,
-        lesion_in_view=in_view,
-        source_image_hash=source_image_hash,
-        source_mask_hash=source_mask_hash,
-        image_hash=write_png(task.folder / image, cut_frame(pair.image_HWC, frame, task.image_size)),
-        mask_hash=write_png(task.folder / mask, square_HW),
-    )
-    return facts, {name: float(value) for name, value in pair.factors.items()}
+    return in_view
 
 
-def _hash_sources(record: Record, pair: Pair) -> tuple[str, str]:
+def _hash_sources(record: Record, image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.bool_]) -> tuple[str, str]:
     try:
-        image = hash_bytes(record.image_path.read_bytes()) if record.image_path else _hash_pixels(pair.image_HWC)
-        mask = hash_bytes(record.mask_path.read_bytes()) if record.mask_path else _hash_pixels(pair.mask_HW)
+        image = hash_bytes(record.image_path.read_bytes()) if record.image_path else _hash_pixels(image_HWC)
+        mask = hash_bytes(record.mask_path.read_bytes()) if record.mask_path else _hash_pixels(mask_HW)
     except OSError as error:
         raise PairError(f"missing image: '{error.filename}' vanished while it was read") from error
     return image, mask

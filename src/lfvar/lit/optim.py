@@ -29,12 +29,20 @@ class OptimConfig:
     """After the warm-up."""
     final_fraction: float = 0.1
     """Learning rate at the end, relative to the peak."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged for one optimizer step; steps and schedules count optimizer steps."""
+    encoder_factor: float = 1.0
+    """Learning rate of the encoder relative to `lr`."""
+    codebook_factor: float = 1.0
+    """Learning rate of codebook, gains and φ relative to `lr`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.lr <= 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
-        for name in ("weight_decay", "clip_norm", "warmup_steps"):
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate is a number of batches, at least 1, got {self.accumulate}")
+        for name in ("weight_decay", "clip_norm", "warmup_steps", "encoder_factor", "codebook_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.final_fraction <= 1:
@@ -44,13 +52,26 @@ class OptimConfig:
 
 
 def build_optimizer(net: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable weights of a net."""
+    """AdamW over the trainable weights of a net, in groups by weight decay and learning rate."""
     embeddings = {id(m.weight) for m in net.modules() if isinstance(m, nn.Embedding)}
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    decayed = [p for p in trainable if p.ndim >= 2 and id(p) not in embeddings]
-    plain = [p for p in trainable if p.ndim < 2 or id(p) in embeddings]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim >= 2 and id(parameter) not in embeddings
+            key = (config.weight_decay if decays else 0.0, config.lr * _rate_factor(name, config))
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": params, "weight_decay": decay, "lr": lr} for (decay, lr), params in groups.items()],
+        lr=config.lr,
+        betas=config.betas,
+    )
+
+
+def _rate_factor(name: str, config: OptimConfig) -> float:
+    part = name.split(".")[0]
+    if part in ("encoder", "to_latent"):
+        return config.encoder_factor
+    return config.codebook_factor if part == "quantiser" else 1.0
 
 
 def lr_factor(config: OptimConfig, total_steps: int) -> Callable[[int], float]:

@@ -9,87 +9,170 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from lfvar.interop.checkpoints import describe_checkpoint, require_same_model
-from lfvar.lit.codebook import CodebookConfig, start_codebook
+from lfvar.lit.adversary import Adversary
+from lfvar.lit.adversary_config import AdversaryConfig
+from lfvar.lit.codebook import CodebookCare, CodebookConfig
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
-from lfvar.losses.tokenizer import TokenizerLoss, TokenizerLossConfig
+from lfvar.lit.start import TokenizerModel, keep_frozen_in_eval, set_trained_parts, start_vqvae
+from lfvar.losses.tokenizer import RECONSTRUCTION_TERMS, TokenizerLoss, TokenizerLossConfig
 from lfvar.metrics.codebook import CodebookUsage
 from lfvar.metrics.regions import RegionQuality
 from lfvar.nn.precision import float32_exact
-from lfvar.nn.vqvae import VQVAE, VQVAEConfig
+from lfvar.nn.vqvae import VQVAEConfig
 from lfvar.types import Batch
 
 
 class VQVAEModule(LightningModule):
-    """Loss, optimizer and metrics of the tokenizer.
+    """Losses, optimizers and metrics of the tokenizer.
 
     Optimisation is manual: the adversarial recipe steps two optimizers, where Lightning counts steps twice and refuses
-    to clip or accumulate, so the module owns both from the start.
+    to clip or accumulate. The module owns the tokenizer's optimizer, and the adversary its own, so `global_step` counts
+    the tokenizer's steps.
 
     Args:
-        model: Sizes of the net.
+        model: Sizes of the net, and in a `TokenizerModel` also what it starts from and which parts learn.
         loss: Strengths of the loss terms.
         optim: Optimizer and schedule.
-        codebook: When and from what the codebook starts.
+        codebook: How the codebook is kept useful.
+        perceptual: Distance between images as seen by filters or a network (`lfvar.losses.perceptual`).
+        adversary: What discriminators there are and when they join; None: none.
+        compile: Compile encoder and decoder (the quantiser stays as it is: float32, and cheap).
         seed: Decides what is drawn on the way.
+        read_weights: False for a run that resumes: its checkpoint brings what `model.weights` brought at its start.
     """
 
     def __init__(
         self,
-        model: VQVAEConfig,
+        model: TokenizerModel | VQVAEConfig,
         loss: TokenizerLossConfig,
         optim: OptimConfig,
         codebook: CodebookConfig,
         *,
+        perceptual: nn.Module | None = None,
+        adversary: AdversaryConfig | None = None,
+        compile: bool = False,
         seed: int = 0,
+        read_weights: bool = True,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.net = VQVAE(model)
-        self.loss = TokenizerLoss(loss)
+        self.net = start_vqvae(model, read_weights=read_weights)
+        set_trained_parts(self.net, model)
+        from_file = isinstance(model, TokenizerModel) and model.init != "scratch"
+        self.loss = TokenizerLoss(loss, perceptual)
         self.optim = optim
-        self.codebook = codebook
-        self.codebook_started = False
+        self.care = CodebookCare(self.net.quantiser, codebook, seed, starts=not from_file)
+        self.adversary = None if adversary is None else Adversary(adversary, self.net.config.image_size, seed=seed)
         self.seed = seed
+        self.gathered = 0  # batches since the last optimizer step
+        self.replaced: dict[str, Tensor] = {}
         self.quality = RegionQuality()
         self.usage = CodebookUsage(self.net.schedule, model.vocab_size)
+        if compile:
+            self.net.encoder.compile()
+            self.net.decoder.compile()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return steps if self.trainer.max_steps > 0 else -(-steps // self.optim.accumulate)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Reconstruction of images in [-1, 1], clamped."""
         return self.net(image_BCHW)[0].clamp(-1, 1)
 
+    def setup(self, stage: str) -> None:
+        """Keep DDP away from what looks after itself and from constants, before it wraps the module."""
+        names = [f"loss.{name}" for name, _ in self.loss.named_buffers()]
+        if self.adversary is not None:
+            names += self.adversary.names_to_ignore("adversary")
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
+
+    def on_train_start(self) -> None:
+        """Start from the same discriminators everywhere."""
+        if self.adversary is not None:
+            self.adversary.broadcast()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Fix what this step draws at random, and start the codebook when its step has come."""
-        # Dropout follows from seed, step and process, so that a resumed run draws what the killed one would have.
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % 2**63)
-        due = min(self.codebook.init_step, int(self.trainer.estimated_stepping_batches) // 4)
-        if self.codebook.init_step >= 0 and not self.codebook_started and self.global_step >= due:
-            start_codebook(self.net, self.trainer, self.codebook, self.seed)
-            self.codebook_started = True
-            optimizer = self.optimizers()
-            assert not isinstance(optimizer, list)
-            optimizer.state.pop(self.net.quantiser.codebook.weight, None)  # momenta of codes that are gone
+        keep_frozen_in_eval(self.net)
+        # What is drawn follows from seed, step and process, so that a resumed run draws what the killed one would have.
+        torch.manual_seed(hash((self.seed, self.global_step, self.gathered, self.global_rank)) % 2**63)
+        if not self.gathered:
+            self.replaced = {}
+        self._replace(self.care.start_if_due(self.net, self.trainer, self.total_steps))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimizer step; returns the detached loss."""
-        recon_BCHW, f_BChw, quantised = self.net(batch.image_BCHW)
+        """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
+        step, share = self.global_step, 1 / self.optim.accumulate
+        depth_B = self.care.draw_depth(len(self.net.schedule), len(batch), self.device)
+        recon_BCHW, f_BChw, quantised = self.net(batch.image_BCHW, depth_B)
         terms = self.loss(recon_BCHW, batch.image_BCHW, batch.mask_B1HW, f_BChw, quantised)
+        logs = self._adversarial_term(terms, recon_BCHW, batch, step)
         loss = torch.stack(list(terms.values())).sum()
+        self.manual_backward(loss * share)
+        self.care.observe(self.net.quantiser, quantised, self.trainer)
+        self.gathered = (self.gathered + 1) % self.optim.accumulate
+        if not self.gathered:
+            self._step()
+            self._replace(self.care.after_step(self.net.quantiser, quantised, self.trainer, self.total_steps))
+        if self.adversary is not None:
+            logs |= self.adversary.discriminator_step(
+                recon_BCHW.detach(),
+                batch.image_BCHW,
+                batch.mask_B1HW,
+                step,
+                self.total_steps,
+                last_micro_batch=not self.gathered,
+                scale=share,
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": term.detach() for name, term in (terms | logs).items()})
+        return loss.detach()
+
+    def _adversarial_term(
+        self, terms: dict[str, Tensor], recon_BCHW: Tensor, batch: Batch, step: int
+    ) -> dict[str, Tensor]:
+        """Add what the discriminators ask for, once they have joined; returns scalars to log."""
+        if self.adversary is None:
+            return {}
+        seen = torch.stack([term for name, term in terms.items() if name in RECONSTRUCTION_TERMS]).sum()
+        last_layer = self.net.decoder.conv_out.weight
+        found = self.adversary.generator_term(recon_BCHW, batch.mask_B1HW, seen, last_layer, step, self.total_steps)
+        if found is None:
+            return {}
+        terms["adversarial"], logs = found
+        return logs
+
+    def _step(self) -> None:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert not isinstance(optimizer, list)
         assert isinstance(scheduler, LambdaLR)
+        optimizer.step()
+        scheduler.step()
         optimizer.zero_grad()
-        self.manual_backward(loss)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip. Lightning calls this after float16 gradients have been unscaled, which clipping needs."""
         if self.optim.clip_norm:
             norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
             self.log("train/grad_norm", norm)
-        optimizer.step()
-        scheduler.step()
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
-        return loss.detach()
+
+    def _replace(self, rows_N: Tensor | None) -> None:
+        """Forget the momenta of codes that are gone, and tell callbacks which they are."""
+        if rows_N is None or not rows_N.numel():
+            return
+        self.replaced = {"quantiser.codebook.weight": rows_N}
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        for value in optimizer.state.get(self.net.quantiser.codebook.weight, {}).values():
+            if value.ndim == 2:
+                value[rows_N] = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Update the metrics; they are computed over all processes at the end of the epoch."""
@@ -102,26 +185,31 @@ class VQVAEModule(LightningModule):
         """Log quality per region and codebook use per scale."""
         for metric, group in ((self.quality, "val"), (self.usage, "codebook")):
             values = metric.compute()
+            if metric is self.quality:  # what the best checkpoint is chosen by, also of images without lesions
+                values["psnr_focus"] = values.get("psnr_inside", values["psnr_all"])
             self.log_dict({f"{group}/{name}": value for name, value in values.items()}, rank_zero_only=False)
             metric.reset()
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
         """AdamW and its schedule over the length of the run."""
         optimizer = build_optimizer(self.net, self.optim)
-        steps = int(self.trainer.estimated_stepping_batches)
-        return [optimizer], [LambdaLR(optimizer, lr_factor(self.optim, steps))]
+        return [optimizer], [LambdaLR(optimizer, lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data, so that they load without this module."""
         checkpoint["lfvar"] = describe_checkpoint("vqvae", self.net.config) | {
             "loss": asdict(self.loss.config),
-            "codebook_started": self.codebook_started,
+            "codebook_started": self.care.started,
         }
+        if self.adversary is not None:
+            checkpoint["adversary"] = self.adversary.optimizer_state()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse weights of another model before a single tensor is touched."""
         require_same_model(checkpoint, kind="vqvae", model=asdict(self.net.config))
-        self.codebook_started = bool(checkpoint["lfvar"]["codebook_started"])
+        self.care.started = bool(checkpoint["lfvar"]["codebook_started"])
+        if self.adversary is not None:
+            self.adversary.load_optimizer_state(checkpoint["adversary"])
 
     @property
     def averaged(self) -> Iterable[tuple[str, nn.Parameter]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lfvar.losses.focus import focus_weight, pool_mask
 from lfvar.losses.quantisation import lesion_residual_loss, quantisation_loss
 from lfvar.losses.reconstruction import pixel_l1, pixel_l2
 from lfvar.nn.quantiser import Quantised
+
+RECONSTRUCTION_TERMS = ("l1", "l2", "perceptual")
+"""Those that compare images; an adversarial term is weighed against them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class TokenizerLossConfig:
     """λ of the per-position weight 1 + λ·m on the quantisation loss."""
     focus_pixel: float = 0.0
     """λ of the per-position weight 1 + λ·m on the pixel terms."""
+    perceptual: float = 0.0
+    """Weight of the perceptual distance."""
+    focus_perceptual: float = 0.0
+    """λ of the per-position weight 1 + λ·m on the perceptual distance."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -39,13 +46,28 @@ class TokenizerLossConfig:
             raise ValueError("quantisation must be above 0: the codebook learns from nothing else")
 
 
-class TokenizerLoss:
-    """Weighs and names the terms of one pass. Perceptual and adversarial terms join the same dictionary."""
+class TokenizerLoss(nn.Module):
+    """Weighs and names the terms of one pass. An adversarial term joins the same dictionary.
 
-    def __init__(self, config: TokenizerLossConfig) -> None:
+    Args:
+        config: Strengths.
+        perceptual: `(recon_BCHW, image_BCHW, weight_B1HW) → scalar`, as in `lfvar.losses.perceptual`; used when
+            `config.perceptual` is above 0.
+
+    Raises:
+        ValueError: When the perceptual term has a strength and nothing that computes it.
+    """
+
+    def __init__(self, config: TokenizerLossConfig, perceptual: nn.Module | None = None) -> None:
+        super().__init__()
+        if config.perceptual and perceptual is None:
+            raise ValueError(
+                f"perceptual={config.perceptual} needs a perceptual distance: choose one, e.g. perceptual=structure"
+            )
         self.config = config
+        self.perceptual = perceptual if config.perceptual else None
 
-    def __call__(
+    def forward(
         self, recon_BCHW: Tensor, image_BCHW: Tensor, mask_B1HW: Tensor, f_BChw: Tensor, quantised: Quantised
     ) -> dict[str, Tensor]:
         """Terms whose sum is the loss.
@@ -70,12 +92,15 @@ class TokenizerLoss:
             terms["l1"] = c.l1 * pixel_l1(recon_BCHW, image_BCHW, pixel_B1HW)
         if c.l2:
             terms["l2"] = c.l2 * pixel_l2(recon_BCHW, image_BCHW, pixel_B1HW)
+        if self.perceptual is not None:
+            seen_B1HW = focus_weight(mask_B1HW, c.focus_perceptual) if c.focus_perceptual else None
+            terms["perceptual"] = c.perceptual * self.perceptual(recon_BCHW, image_BCHW, seen_B1HW)
         if c.quantisation:
             terms["quantisation"] = c.quantisation * quantisation_loss(
-                f_BChw, quantised.partials, beta=c.beta, weight_B1hw=latent_B1hw
+                f_BChw, quantised.partials, beta=c.beta, weight_B1hw=latent_B1hw, kept_KB=quantised.kept_KB
             )
         if c.focus_residual:
             terms["focus_residual"] = c.focus_residual * lesion_residual_loss(
-                quantised.residuals, quantised.codes, mask_B1HW, beta=c.beta
+                quantised.residuals, quantised.codes, mask_B1HW, beta=c.beta, kept_KB=quantised.kept_KB
             )
         return terms

@@ -37,8 +37,9 @@ class CodebookUsage(Metric):
 
     def update(self, ids: Sequence[Tensor]) -> None:
         """Count token ids: K tensors (B, p_k²), coarse to fine."""
-        for k, ids_Bl in enumerate(ids):
-            self.counts_KV[k] += torch.bincount(ids_Bl.flatten(), minlength=self.vocab_size)
+        # Not in place: a state that a validation in inference mode left behind must not be written to outside of it.
+        seen = [torch.bincount(ids_Bl.flatten(), minlength=self.vocab_size) for ids_Bl in ids]
+        self.counts_KV = self.counts_KV + torch.stack(seen)
 
     def compute(self) -> dict[str, Tensor]:
         """`usage_4x4` and `perplexity_4x4` per scale, `usage_all` and `perplexity_all` over the scales together."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lfvar.nn.precision import float32_exact
 from lfvar.nn.resize import area_resize, bicubic_resize
 from lfvar.scales import ScaleSchedule
+
+Normalise = Literal["none", "z", "l2"]
 
 
 @dataclass
@@ -32,7 +36,9 @@ class Quantised:
     residuals: list[Tensor]
     """R_k: what scale k was asked to express, (B, C, p_k, p_k), with gradient to f only."""
     codes: list[Tensor]
-    """R̂_k: the codes it chose, (B, C, p_k, p_k), with gradient to the codebook only."""
+    """R̂_k: the codes it chose times the scale's gain, (B, C, p_k, p_k), with gradient to the codebook only."""
+    kept_KB: Tensor | None = None
+    """bool, False where quantiser dropout left scale k of an image out; None: every scale of every image counts."""
 
     def straight_through(self, f_BChw: Tensor) -> Tensor:
         """f̂ in value, f in gradient: lets the decoder's gradient reach the encoder past the search."""
@@ -42,12 +48,22 @@ class Quantised:
 class MultiScaleQuantiser(nn.Module):
     """A codebook, a few residual convolutions φ shared between scales, and the loop over scales.
 
+    What scale k looks up is gain_k · code. Residuals shrink from scale to scale, so with one codebook and no gains each
+    scale finds only a part of the codes at its own length. A gain per scale, the size of what that scale is asked to
+    express relative to the finest, lets every scale use them all. `init_codebook` sets it, and training keeps it up to
+    date (`CodeKeeper`); learned by gradient, gains of neighbouring scales end up alike and the finer keeps most codes.
+
     Args:
         schedule: Side lengths of the token maps.
         vocab_size: V, number of codes.
-        latent_channels: C, length of a code.
+        latent_channels: C, channels of the features.
         num_phi: Number of φ convolutions; scale k uses the one nearest to its place in the schedule.
         phi_ratio: Weight of the convolution in φ(x) = (1 - ratio) x + ratio conv(x). 0: no φ.
+        scale_gains: Keep a gain per scale; without (the published layout) all gains are 1.
+        normalise: Codes as stored ("none"), standardised over their channels ("z", XQ-GAN), or of length 1 ("l2",
+            ViT-VQGAN). Among codes of one length the nearest is the one of the greatest cosine similarity.
+        code_channels: d, channels of the stored codes, which a learned d → C matrix takes to the features. d < C:
+            low-dimensional codes; d = C: an update moves all codes together (SimVQ, arXiv 2411.02038). None: no matrix.
     """
 
     def __init__(
@@ -58,14 +74,24 @@ class MultiScaleQuantiser(nn.Module):
         *,
         num_phi: int = 4,
         phi_ratio: float = 0.5,
+        scale_gains: bool = False,
+        normalise: Normalise = "none",
+        code_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.schedule = schedule
         self.vocab_size = vocab_size
+        self.latent_channels = latent_channels
         self.phi_ratio = phi_ratio
-        self.codebook = nn.Embedding(vocab_size, latent_channels)
+        self.normalise = normalise
+        self.codebook = nn.Embedding(vocab_size, code_channels or latent_channels)
         bound = latent_channels**-0.5 / 36  # recipe of VAR's authors (vaex)
         nn.init.uniform_(self.codebook.weight, -bound, bound)
+        self.gain_K = nn.Parameter(torch.ones(len(schedule)), requires_grad=False) if scale_gains else None
+        self.expand = None
+        if code_channels is not None:
+            self.expand = nn.Linear(code_channels, latent_channels, bias=False)
+            nn.init.orthogonal_(self.expand.weight)
         self.phi = nn.ModuleList(nn.Conv2d(latent_channels, latent_channels, 3, padding=1) for _ in range(num_phi))
         self.phi_of_scale = nearest_phi(len(schedule), num_phi)
         # Few scales leave some φ unused (they stay for the published layout), and DDP waits for every trainable weight.
@@ -73,11 +99,12 @@ class MultiScaleQuantiser(nn.Module):
         for index, conv in enumerate(self.phi):
             conv.requires_grad_(index in used)
 
-    def forward(self, f_BChw: Tensor) -> Quantised:
+    def forward(self, f_BChw: Tensor, depth_B: Tensor | None = None) -> Quantised:
         """Quantise features, keeping the gradients that training needs.
 
         Args:
             f_BChw: Encoder features at the latent size, any floating-point type; converted to float32.
+            depth_B: How many scales count for each image (quantiser dropout); None: all.
 
         Raises:
             ValueError: When the features are not at the schedule's latent size.
@@ -87,12 +114,18 @@ class MultiScaleQuantiser(nn.Module):
             f_BChw = f_BChw.float()
             f_hat_BChw = torch.zeros_like(f_BChw)
             result = Quantised(f_hat_BChw, [], [], [], [])
+            codes_VC = self.codes()
+            if depth_B is not None:
+                result.kept_KB = torch.arange(len(self.schedule), device=f_BChw.device)[:, None] < depth_B
             for k, side in enumerate(self.schedule.patch_nums):
                 # What is still missing, measured from a fixed f̂: the search must not pull on earlier scales.
                 residual_BCkk = area_resize(f_BChw - f_hat_BChw.detach(), side)
-                ids_Bl = self.nearest(residual_BCkk.detach())
-                codes_BCkk = self._lookup(ids_Bl, side)
-                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+                ids_Bl = self.nearest(residual_BCkk.detach(), k)
+                codes_BCkk = self._lookup(k, ids_Bl, codes_VC)
+                added_BChw = self._contribution(k, codes_BCkk)
+                if result.kept_KB is not None:
+                    added_BChw = added_BChw * result.kept_KB[k, :, None, None, None]
+                f_hat_BChw = f_hat_BChw + added_BChw
                 result.ids.append(ids_Bl)
                 result.partials.append(f_hat_BChw)
                 result.residuals.append(residual_BCkk)
@@ -100,19 +133,39 @@ class MultiScaleQuantiser(nn.Module):
             result.f_hat_BChw = f_hat_BChw
         return result
 
+    def codes(self) -> Tensor:
+        """The codebook as the features see it, float32 (V, C), with gradient; a scale looks up its gain times this."""
+        codes_VC = self.codebook.weight.float()
+        if self.normalise == "z":
+            codes_VC = F.layer_norm(codes_VC, codes_VC.shape[1:])
+        elif self.normalise == "l2":
+            codes_VC = F.normalize(codes_VC, dim=1)
+        return codes_VC if self.expand is None else F.linear(codes_VC, self.expand.weight.float())
+
+    def gain(self, k: int) -> Tensor | float:
+        """What scale k multiplies codes by."""
+        return 1.0 if self.gain_K is None else self.gain_K[k].float()
+
     @torch.no_grad()
-    def nearest(self, residual_BCkk: Tensor) -> Tensor:
-        """Index of the nearest code in Euclidean distance, for every position.
+    def nearest(self, residual_BCkk: Tensor, k: int) -> Tensor:
+        """Index of the code that, times the gain of scale k, is nearest in Euclidean distance, for every position.
 
         Args:
-            residual_BCkk: Residual at one scale.
+            residual_BCkk: Residual at scale k.
+            k: Scale.
 
         Returns:
-            int64 (B, k²), row by row.
+            int64 (B, p_k²), row by row.
         """
         with float32_exact(residual_BCkk.device):
-            z_BlC = residual_BCkk.float().flatten(2).transpose(1, 2)
-            return nearest_codes(z_BlC.flatten(0, 1), self.codebook.weight.float()).view(z_BlC.shape[:2])
+            z_BlC = residual_BCkk.float().flatten(2).transpose(1, 2) / self.gain(k)
+            return nearest_codes(z_BlC.flatten(0, 1), self.codes()).view(z_BlC.shape[:2])
+
+    @torch.no_grad()
+    def contribution_of_ids(self, k: int, ids_Bl: Tensor) -> Tensor:
+        """What scale k adds to f̂: float32 BChw from its token ids (B, p_k²)."""
+        with float32_exact(ids_Bl.device):
+            return self._contribution(k, self._lookup(k, ids_Bl, self.codes()))
 
     @torch.no_grad()
     def decode_partials(self, ids: Sequence[Tensor]) -> list[Tensor]:
@@ -130,25 +183,19 @@ class MultiScaleQuantiser(nn.Module):
         lengths = [scale_ids.shape[1] for scale_ids in ids]
         if not ids or lengths != list(self.schedule.lengths[: len(ids)]):
             raise ValueError(f"token maps of {lengths} tokens do not fit the schedule {self.schedule.patch_nums}")
-        side = self.schedule.latent_size
-        with float32_exact(self.codebook.weight.device):
-            f_hat_BChw = self.codebook.weight.new_zeros(
-                (ids[0].shape[0], self.codebook.embedding_dim, side, side), dtype=torch.float32
-            )
-            partials = []
-            for k, ids_Bl in enumerate(ids):
-                codes_BCkk = self._lookup(ids_Bl, self.schedule.patch_nums[k])
-                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
-                partials.append(f_hat_BChw)
+        partials = [self.contribution_of_ids(0, ids[0])]
+        for k, ids_Bl in enumerate(ids[1:], start=1):
+            partials.append(partials[-1] + self.contribution_of_ids(k, ids_Bl))
         return partials
 
     @torch.no_grad()
     def init_codebook(self, f_BChw: Tensor, generator: torch.Generator | None = None) -> None:
-        """Set every code to a residual that these features really produce, scale by scale.
+        """Set codes and gains to what these features really produce, scale by scale.
 
-        A codebook that starts far from the features leaves most codes unused for ever. Each scale, coarse to fine,
-        gets codes in proportion to its share of tokens (at least one), drawn from its own residuals after the scales
-        before it have been subtracted with the codes they got.
+        A codebook that starts far from the features leaves most codes unused for ever. Each scale, coarse to fine, gets
+        codes in proportion to its share of tokens (at least one), drawn from its own residuals after the scales before
+        it have been subtracted with the codes they got. Gains need residuals of all scales, so with gains there are
+        two rounds: the first with gains of 1.
 
         Args:
             f_BChw: Encoder features of many images. Fewer residual vectors than codes are drawn with replacement and
@@ -158,22 +205,55 @@ class MultiScaleQuantiser(nn.Module):
         self._check_size(f_BChw)
         with float32_exact(f_BChw.device):
             f_BChw = f_BChw.float()
-            f_hat_BChw = torch.zeros_like(f_BChw)
-            filled = 0
-            for k, side in enumerate(self.schedule.patch_nums):
-                residual_BCkk = area_resize(f_BChw - f_hat_BChw, side)
-                pool_NC = residual_BCkk.permute(0, 2, 3, 1).flatten(0, 2)
-                until = self.vocab_size * self.schedule.slices[k].stop // self.schedule.num_tokens
-                wanted = max(until - filled, 1) if filled < self.vocab_size else 0
-                self.codebook.weight[filled : filled + wanted] = draw_vectors(pool_NC, wanted, generator)
-                filled += wanted
-                # Search among the codes set so far only; the rest still hold their random start.
-                ids_N = nearest_codes(pool_NC, self.codebook.weight[:filled])
-                codes_BCkk = self._lookup(ids_N.view(f_BChw.shape[0], -1), side)
-                f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+            if self.expand is not None:
+                self._span(f_BChw)
+            power_K = self._fill(f_BChw, generator)
+            if self.gain_K is not None:
+                self.gain_K.copy_(relative_gains(power_K))
+                self._fill(f_BChw, generator)
 
-    def _lookup(self, ids_Bl: Tensor, side: int) -> Tensor:
-        return self.codebook(ids_Bl).float().transpose(1, 2).unflatten(2, (side, side))
+    def _fill(self, f_BChw: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One round of `init_codebook`; returns the mean square of each scale's residuals."""
+        f_hat_BChw = torch.zeros_like(f_BChw)
+        filled = 0
+        powers = []
+        for k, side in enumerate(self.schedule.patch_nums):
+            residual_BCkk = area_resize(f_BChw - f_hat_BChw, side)
+            powers.append(residual_BCkk.square().mean())
+            pool_NC = residual_BCkk.permute(0, 2, 3, 1).flatten(0, 2) / self.gain(k)
+            until = self.vocab_size * self.schedule.slices[k].stop // self.schedule.num_tokens
+            wanted = max(until - filled, 1) if filled < self.vocab_size else 0
+            rows_V = torch.arange(filled, filled + wanted, device=f_BChw.device)
+            self.set_codes(rows_V, draw_vectors(pool_NC, wanted, generator))
+            filled += wanted
+            # Search among the codes set so far only; the rest still hold their random start.
+            codes_VC = self.codes()
+            ids_N = nearest_codes(pool_NC, codes_VC[:filled])
+            codes_BCkk = self._lookup(k, ids_N.view(f_BChw.shape[0], -1), codes_VC)
+            f_hat_BChw = f_hat_BChw + self._contribution(k, codes_BCkk)
+        return torch.stack(powers)
+
+    @torch.no_grad()
+    def set_codes(self, rows_N: Tensor, vectors_NC: Tensor) -> None:
+        """Store codes that look like these vectors (residuals divided by their scale's gain).
+
+        With a d → C matrix the stored code is the least-squares solution; normalised codes keep the direction only.
+        """
+        if self.expand is not None:
+            vectors_NC = vectors_NC @ torch.linalg.pinv(self.expand.weight.float()).T
+        self.codebook.weight[rows_N] = vectors_NC.to(self.codebook.weight.dtype)
+
+    def _span(self, f_BChw: Tensor) -> None:
+        """Let the d → C matrix span the directions in which features vary most."""
+        assert self.expand is not None
+        pool_NC = f_BChw.permute(0, 2, 3, 1).flatten(0, 2)
+        directions_CC = torch.linalg.eigh(pool_NC.double().T @ pool_NC.double()).eigenvectors.flip(1)
+        wanted = min(self.expand.in_features, directions_CC.shape[1])
+        self.expand.weight[:, :wanted] = directions_CC[:, :wanted].float()
+
+    def _lookup(self, k: int, ids_Bl: Tensor, codes_VC: Tensor) -> Tensor:
+        side = self.schedule.patch_nums[k]
+        return F.embedding(ids_Bl, codes_VC).transpose(1, 2).unflatten(2, (side, side)) * self.gain(k)
 
     def _contribution(self, k: int, codes_BCkk: Tensor) -> Tensor:
         """What scale k adds to f̂: its codes resized to the latent size, then φ_k."""
@@ -190,6 +270,12 @@ class MultiScaleQuantiser(nn.Module):
                 f"features of {tuple(f_BChw.shape[-2:])} positions do not fit the schedule {self.schedule.patch_nums}, "
                 f"whose finest map is {size}×{size}"
             )
+
+
+def relative_gains(power_K: Tensor) -> Tensor:
+    """Gain of each scale from the mean squares of its residuals: 1 for the finest, so that codes keep its units."""
+    power_K = power_K.clamp_min(1e-12)
+    return (power_K / power_K[-1]).sqrt()
 
 
 def nearest_codes(z_NC: Tensor, codes_VC: Tensor, chunk: int = 32768) -> Tensor:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lfvar.nn.autoencoder import Decoder, Encoder
 from lfvar.nn.precision import float32_exact
-from lfvar.nn.quantiser import MultiScaleQuantiser, Quantised
+from lfvar.nn.quantiser import MultiScaleQuantiser, Normalise, Quantised
 from lfvar.scales import ScaleSchedule
 
 
@@ -47,6 +47,12 @@ class VQVAEConfig:
     """Weight of the convolution in φ."""
     dropout: float = 0.0
     """Inside residual blocks."""
+    scale_gains: bool = False
+    """Multiply codes by the running size of each scale's residuals; False is the published layout."""
+    normalise: Normalise = "none"
+    """Codes as stored, standardised over channels ("z"), or of length 1 ("l2")."""
+    code_channels: int | None = None
+    """Channels of the stored codes, taken to `latent_channels` by a learned matrix; None: no matrix."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
@@ -60,6 +66,17 @@ class VQVAEConfig:
             raise ValueError(f"phi_ratio is a weight in [0, 1], got {self.phi_ratio}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
+        if self.normalise not in get_args(Normalise):
+            raise ValueError(f"normalise is one of {', '.join(get_args(Normalise))}, got {self.normalise!r}")
+        if self.normalise != "none" and not self.scale_gains:
+            raise ValueError(
+                f"normalise={self.normalise!r} gives all codes one length, which residuals of different scales do not "
+                "have: set scale_gains=true with it"
+            )
+        if self.code_channels is not None and not 1 <= self.code_channels <= self.latent_channels:
+            raise ValueError(
+                f"code_channels must be between 1 and latent_channels={self.latent_channels}, got {self.code_channels}"
+            )
 
     @property
     def stride(self) -> int:
@@ -96,21 +113,25 @@ class VQVAE(nn.Module):
             config.latent_channels,
             num_phi=config.num_phi,
             phi_ratio=config.phi_ratio,
+            scale_gains=config.scale_gains,
+            normalise=config.normalise,
+            code_channels=config.code_channels,
         )
         self.from_latent = nn.Conv2d(config.latent_channels, config.latent_channels, 3, padding=1)
         self.decoder = Decoder(**sizes)
 
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor, Quantised]:
+    def forward(self, image_BCHW: Tensor, depth_B: Tensor | None = None) -> tuple[Tensor, Tensor, Quantised]:
         """One training pass.
 
         Args:
             image_BCHW: In [-1, 1], at `config.image_size`.
+            depth_B: How many scales count for each image (quantiser dropout); None: all.
 
         Returns:
             The reconstruction (not clamped), the features f it was made from, and the quantiser's trace.
         """
         f_BChw = self.encode(image_BCHW)
-        quantised = self.quantiser(f_BChw)
+        quantised = self.quantiser(f_BChw, depth_B)
         recon_BCHW = self.decode(quantised.straight_through(f_BChw))
         return recon_BCHW, f_BChw, quantised
 

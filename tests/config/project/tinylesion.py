@@ -44,7 +44,7 @@ class TinyOptim:
 class TinyTrainer:
     max_steps: int = -1
     max_epochs: int | None = None
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = None
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] | None = None
     accelerator: str = "auto"
     devices: int = 1
     val_check_interval: int | float | None = None

@@ -77,7 +77,7 @@ def test_reduced_float32_is_off_inside_and_restored(quantiser, monkeypatch, prec
         outside = [getattr(place, name) for place, name, _ in _switches()]
         seen = []
         monkeypatch.setattr(
-            quantiser, "nearest", lambda z: seen.append([getattr(p, n) for p, n, _ in _switches()]) or _zeros(z)
+            quantiser, "nearest", lambda z, k: seen.append([getattr(p, n) for p, n, _ in _switches()]) or _zeros(z)
         )
         quantiser(torch.randn(1, 6, 5, 5))
         assert seen == [[exact for _, _, exact in _switches()]] * len(SCHEDULE)
@@ -147,3 +147,54 @@ def test_phi_assignment_of_the_published_models():
     assert nearest_phi(10, 4) == (0, 0, 1, 1, 1, 2, 2, 3, 3, 3)
     assert nearest_phi(4, 4) == (0, 1, 2, 3)
     assert nearest_phi(6, 1) == (0,) * 6
+
+
+def test_gain_is_the_same_as_codes_of_that_length():
+    torch.manual_seed(0)
+    schedule = ScaleSchedule((1, 2))
+    with_gain = MultiScaleQuantiser(schedule, 20, 4, scale_gains=True)
+    with_gain.gain_K.data[:] = 3.0
+    plain = MultiScaleQuantiser(schedule, 20, 4)
+    plain.load_state_dict({name: t for name, t in with_gain.state_dict().items() if name != "gain_K"})
+    plain.codebook.weight.data *= 3.0
+    f = torch.randn(3, 4, 2, 2)
+    ours, theirs = with_gain(f), plain(f)
+    assert all(map(torch.equal, ours.ids, theirs.ids))
+    assert torch.allclose(ours.f_hat_BChw, theirs.f_hat_BChw, atol=1e-6)
+    assert torch.allclose(with_gain.decode_partials(ours.ids)[-1], ours.f_hat_BChw, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalise", ["none", "z", "l2"])
+@pytest.mark.parametrize("code_channels", [None, 2, 4])
+def test_every_kind_of_code_searches_what_it_looks_up(normalise, code_channels):
+    torch.manual_seed(0)
+    net = MultiScaleQuantiser(
+        ScaleSchedule((1, 2, 4)), 30, 4, scale_gains=True, normalise=normalise, code_channels=code_channels
+    )
+    f = torch.randn(20, 4, 4, 4)
+    net.init_codebook(f, torch.Generator().manual_seed(0))
+    quantised = net(f)
+    assert torch.allclose(net.decode_partials(quantised.ids)[-1], quantised.f_hat_BChw, atol=1e-5)
+    for k, (residual, codes) in enumerate(zip(quantised.residuals, quantised.codes, strict=True)):
+        z = residual.permute(0, 2, 3, 1).reshape(-1, 4)
+        table = net.codes() * net.gain(k)
+        nearest = torch.cdist(z, table).min(1).values
+        chosen = (z - codes.permute(0, 2, 3, 1).reshape(-1, 4)).norm(dim=1)
+        assert torch.allclose(chosen, nearest, atol=1e-4)
+    lengths = net.codes().norm(dim=1)
+    assert (lengths.std() < 0.02) == (normalise != "none")  # layer norm has an ε
+    assert torch.linalg.matrix_rank(net.codes().detach(), rtol=1e-4) <= (code_channels or 4)
+    quantised.f_hat_BChw.square().sum().backward()
+    assert net.codebook.weight.grad.abs().sum() > 0
+
+
+def test_dropout_leaves_the_first_scales():
+    torch.manual_seed(0)
+    net = MultiScaleQuantiser(ScaleSchedule((1, 2, 4)), 30, 4)
+    torch.nn.init.normal_(net.codebook.weight)
+    f = torch.randn(3, 4, 4, 4)
+    dropped = net(f, depth_B=torch.tensor([1, 2, 3]))
+    whole = net(f)
+    assert dropped.kept_KB.tolist() == [[True, True, True], [False, True, True], [False, False, True]]
+    for image, kept in enumerate((1, 2, 3)):
+        assert torch.allclose(dropped.f_hat_BChw[image], whole.partials[kept - 1][image], atol=1e-6)

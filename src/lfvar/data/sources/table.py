@@ -87,14 +87,16 @@ def describe_problem(what: str, found: Path | None, root: Path, patterns: Sequen
 
 
 def load_pair(record: Record) -> Pair:
-    """Open the files of a record.
+    """Open the files of a record; of a dataset without masks, the image alone.
 
     Raises:
         PairError: When one is missing or damaged, or their sizes differ.
     """
-    if record.image_path is None or record.mask_path is None:
+    if record.image_path is None or (record.mask_path is None and record.has_mask):
         raise PairError(record.problem or "missing image: the source knows no path")
     image_HWC = read_image(record.image_path)
+    if record.mask_path is None:
+        return Pair(image_HWC, None)
     mask_HW = read_mask(record.mask_path)
     if image_HWC.shape[:2] != mask_HW.shape:
         (height, width), (mask_height, mask_width) = image_HWC.shape[:2], mask_HW.shape

@@ -1,0 +1,53 @@
+"""Averages over processes in one message each, for what Lightning and its wrappers do not look after.
+
+All of them do nothing without a process group, and are to be called by all processes alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def place_among_processes() -> tuple[int, int]:
+    """Rank and number of processes."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of a tensor over processes; the argument may be overwritten."""
+    _, world_size = place_among_processes()
+    if world_size > 1:
+        values = values.contiguous()
+        dist.all_reduce(values)
+        values /= world_size
+    return values
+
+
+def average_in_place(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors of one type by their means over processes."""
+    if place_among_processes()[1] > 1:
+        _copy_pieces(mean_over_processes(_flat(tensors)), tensors)
+
+
+def broadcast_in_place(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors of one type by those of the first process."""
+    if place_among_processes()[1] > 1:
+        flat_N = _flat(tensors)
+        dist.broadcast(flat_N, src=0)
+        _copy_pieces(flat_N, tensors)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def _copy_pieces(flat_N: Tensor, tensors: Sequence[Tensor]) -> None:
+    pieces = flat_N.split([tensor.numel() for tensor in tensors])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view_as(tensor))
