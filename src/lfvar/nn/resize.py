@@ -34,10 +34,12 @@ def _apply(x_BCHW: Tensor, matrix: Tensor) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _area_matrix(size: int, side: int) -> Tensor:
-    matrix = torch.zeros(side, size)
-    for i in range(side):
-        start, stop = i * size // side, -(-(i + 1) * size // side)
-        matrix[i, start:stop] = 1 / (stop - start)
+    # Kept for ever, so it must not be an inference tensor because a validation happened to ask for it first.
+    with torch.inference_mode(False), torch.no_grad():
+        matrix = torch.zeros(side, size)
+        for i in range(side):
+            start, stop = i * size // side, -(-(i + 1) * size // side)
+            matrix[i, start:stop] = 1 / (stop - start)
     return matrix
 
 

@@ -29,3 +29,12 @@ def test_gradient_is_that_of_the_naive_twin():
 def test_only_squares():
     with pytest.raises(ValueError, match="square"):
         area_resize(torch.zeros(1, 1, 4, 6), 2)
+
+
+@pytest.mark.parametrize("resize", [area_resize, bicubic_resize])
+def test_matrices_made_during_a_validation_serve_training(resize):
+    with torch.inference_mode():
+        resize(torch.ones(1, 1, 23, 23), 7)
+    x = torch.ones(1, 1, 23, 23, requires_grad=True)
+    resize(x * 2, 7).sum().backward()
+    assert x.grad.sum() > 0
