@@ -68,8 +68,7 @@ def evaluate_tokenizer_run(cfg: DictConfig) -> TokenizerReport | None:
     loaded = load_tokenizer(cfg)
     cfg = with_image_size(cfg, loaded.net.config.image_size)
     if cfg.check:
-        found = find_prepared(cfg)
-        print_card(make_card(cfg, data_hashes=hashes_of(loaded, found)))
+        print_card(make_card(cfg, data_hashes=hashes_of(loaded, find_prepared(cfg))))
         return None
     device = pick_device(cfg.device)
     distances, notes = find_distances(cfg.distances, device)

@@ -38,7 +38,8 @@ def write_pictures(
         net: The tokenizer that was evaluated.
         dataset: What it was evaluated on, in the order of the report's images.
         report: The report.
-        count: Rows of `reconstructions.png`, from the worst lesion (image, where none has a lesion) to the best; 0 leaves it out.
+        count: Rows of `reconstructions.png`, from the worst lesion (image, where none has a lesion) to the best; 0
+            leaves it out.
 
     Returns:
         Paths by what they are.
