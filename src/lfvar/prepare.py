@@ -1,7 +1,7 @@
 """Stage 0: `python -m lfvar.prepare data=ham10000 data.root=PATH image_size=256`.
 
 Checks and frames every pair, measures what came out, fits what later stages need of the measurements, and draws figures
-with `figures=true`.
+with `figures=true`. `stage=tokens ckpt=PATH` turns the prepared images into token ids instead.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,96 @@ def draw_figures(cfg: DictConfig, manifest: Manifest) -> list[Path]:
     return write_figures(Path(cfg.data.folder), manifest, read_table(Path(cfg.data.folder), manifest))
 
 
+def write_tokens(cfg: DictConfig) -> Path:
+    """`stage=tokens`: store the token ids of all prepared images, preparing them first where nothing is yet.
+
+    Returns:
+        The folder of the cache.
+
+    Raises:
+        ConfigError: When a setting does not fit the tokenizer.
+        ArtefactError: When the tokenizer or a prepared file is missing or damaged.
+        DataError: As `require_prepared`, and when another process makes the same cache.
+    """
+    from lfvar.data.token_cache import TokenizerIdentity, cache_folder
+    from lfvar.data.token_writer import write_token_cache
+    from lfvar.evaluate import load_tokenizer, pick_device, with_image_size
+
+    device = pick_device(cfg.device)
+    loaded = load_tokenizer(cfg)
+    cfg = with_image_size(cfg, loaded.net.config.image_size)
+    identity = TokenizerIdentity.of(loaded.net)
+    manifest = require_prepared(cfg)
+    prepared = Path(cfg.data.folder)
+    report = write_token_cache(
+        Path(cfg.tokens) if cfg.tokens else cache_folder(prepared, identity),
+        prepared,
+        manifest,
+        identity,
+        loaded.net.to(device).encode_ids,
+        command=tokens_command(cfg, cfg.ckpt, weights=cfg.weights, patch_nums=cfg.patch_nums, folder=cfg.tokens),
+        batch_size=cfg.batch_size,
+        device=device,
+        about=loaded.about,
+    )
+    print(report, flush=True)
+    return report.folder
+
+
+def tokens_command(
+    cfg: DictConfig,
+    ckpt: str,
+    *,
+    weights: str = "ema",
+    patch_nums: Sequence[int] | None = None,
+    folder: str | None = None,
+) -> str:
+    """The command line that stores the tokens of a tokenizer for the data of this config.
+
+    Args:
+        cfg: Of any command with data; its image size is the tokenizer's.
+        ckpt: The tokenizer.
+        weights: Of our checkpoints: ema or last.
+        patch_nums: Schedule of published weights; None: the published one.
+        folder: Of the cache; None: the default one.
+    """
+    words = ["stage=tokens", f"ckpt={ckpt}"]
+    words += [f"weights={weights}"] if weights != "ema" else []
+    words += [f"patch_nums=[{','.join(map(str, patch_nums))}]"] if patch_nums is not None else []
+    words += [f"tokens={folder}"] if folder else []
+    return f"{_command(cfg)} {shlex.join(words)}"
+
+
+def check_stage(cfg: DictConfig) -> None:
+    """Check what the types of the schema do not.
+
+    Raises:
+        ConfigError: The stage is unknown, or a setting belongs to the other one or is out of range.
+    """
+    if cfg.stage not in ("prepare", "tokens"):
+        raise ConfigError(
+            f"stage={cfg.stage} is nothing that can be prepared", cure="use stage=prepare or stage=tokens"
+        )
+    if cfg.stage == "prepare":
+        if cfg.ckpt is not None:
+            raise ConfigError(
+                "ckpt is given, but stage=prepare needs no tokenizer", cure="add stage=tokens, or leave it out"
+            )
+        if cfg.figures and cfg.measure is None:
+            raise ConfigError(
+                "figures=true draws measurements, but ~measure leaves them out", cure="leave ~measure out"
+            )
+        return
+    if cfg.ckpt is None:
+        raise ConfigError("ckpt is not set: there is no tokenizer", cure="set ckpt=<run>/checkpoints/best.ckpt")
+    if cfg.weights not in ("ema", "last"):
+        raise ConfigError(f"weights={cfg.weights} is unknown", cure="use weights=ema or weights=last")
+    if cfg.figures:
+        raise ConfigError("figures=true belongs to stage=prepare", cure="leave it out, or leave stage=tokens out")
+    if cfg.batch_size < 1:
+        raise ConfigError(f"batch_size={cfg.batch_size} views at once", cure="use 1 or more")
+
+
 def _arguments(cfg: DictConfig) -> dict[str, Any]:
     data = cfg.data
     return {
@@ -151,11 +242,13 @@ def _command(cfg: DictConfig) -> str:
 @command("prepare")
 def main(cfg: DictConfig) -> None:
     """The command."""
+    check_stage(cfg)
     if cfg.check:
         print_card(make_card(cfg))
         return
-    if cfg.figures and cfg.measure is None:
-        raise ConfigError("figures=true draws measurements, but ~measure leaves them out", cure="leave ~measure out")
+    if cfg.stage == "tokens":
+        print(f"made: {write_tokens(cfg)}", flush=True)
+        return
     manifest = prepare(cfg)
     if cfg.measure is None:
         return

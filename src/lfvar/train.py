@@ -24,6 +24,7 @@ from lfvar.config import (
 )
 from lfvar.errors import ConfigError
 from lfvar.prepare import find_prepared, require_prepared
+from lfvar.stages import build_stage
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -47,7 +48,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     from lightning.pytorch import seed_everything
 
-    from lfvar.data.datamodule import LesionDataModule
     from lfvar.nn.precision import allow_tf32
 
     start = time.monotonic()
@@ -57,8 +57,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     start_card(cfg, folder, data_hashes={"manifest": manifest.hash})
     seed_everything(cfg.seed, workers=True, verbose=False)
     allow_tf32()  # where it is harmless; the quantiser switches it off
-    datamodule = LesionDataModule(cfg.data.folder, manifest, build(cfg.data.loader))
-    module = build_module(cfg)
+    module, datamodule = build_stage(cfg, manifest)
     trainer = build_trainer(cfg, folder)
     checkpoint = resume_checkpoint(cfg)
     if checkpoint is not None:
@@ -119,27 +118,10 @@ def quieten_lightning() -> None:
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the table that debug=profile is for
     # Lightning 2.6 calls what torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Lightning says so of every frozen part: encoder and codebook in fine-tuning, the transformer's tokenizer.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning says so of every manual optimisation; our checkpoints are meant to hold the state after the step.
     warnings.filterwarnings("ignore", message=".*pre-optimization state.*")
-
-
-def build_module(cfg: DictConfig) -> LightningModule:
-    """The Lightning module of a stage."""
-    if cfg.stage == "vqvae":
-        from lfvar.lit.vqvae_module import VQVAEModule
-
-        return VQVAEModule(
-            build(cfg.model),
-            build(cfg.loss),
-            build(cfg.optim),
-            build(cfg.codebook),
-            perceptual=build(cfg.perceptual) if cfg.perceptual else None,
-            adversary=build(cfg.adversary) if cfg.adversary else None,
-            compile=cfg.compile,
-            seed=cfg.seed,
-            read_weights=resume_checkpoint(cfg) is None,
-        )
-    raise ConfigError(f"stage={cfg.stage} is no stage that can be trained", cure="use stage=vqvae")
 
 
 def require_steps_left(checkpoint: Path, max_steps: int) -> None:
@@ -191,24 +173,30 @@ def list_files(folder: Path) -> dict[str, str]:
 
 
 def report(metrics: dict[str, float]) -> None:
-    """Print what came out: numbers per region, and codebook use per scale."""
+    """Print what came out, whichever stage it was: quality per region, codes or tokens per scale."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    quality = Table("", "inside lesion", "outside", "whole image")
-    for measure, unit, digits in (("psnr", "dB", 2), ("ssim", "", 4), ("l1", "of range", 4)):
-        cells = [metrics.get(f"val/{measure}_{region}") for region in ("inside", "outside", "all")]
-        if any(cell is not None for cell in cells):
+    if any(name.startswith("val/psnr_") for name in metrics):
+        quality = Table("", "inside lesion", "outside", "whole image")
+        for measure, unit, digits in (("psnr", "dB", 2), ("ssim", "", 4), ("l1", "of range", 4)):
+            cells = [metrics.get(f"val/{measure}_{region}") for region in ("inside", "outside", "all")]
             texts = ("none" if cell is None else f"{cell:.{digits}f}" for cell in cells)
             quality.add_row(f"{measure.upper()} {unit}", *texts)
-    console.print(quality)
-    usage = {name.split("_", 1)[1]: value for name, value in metrics.items() if name.startswith("codebook/usage_")}
-    if usage:
-        codes = Table("codebook", *usage)
-        codes.add_row("used", *(f"{value:.0%}" for value in usage.values()))
-        codes.add_row("perplexity", *(f"{metrics[f'codebook/perplexity_{scale}']:.0f}" for scale in usage))
-        console.print(codes)
+        console.print(quality)
+    for title, rows in (
+        ("codebook", {"used": ("codebook/usage_", ".0%"), "perplexity": ("codebook/perplexity_", ".0f")}),
+        ("tokens", {"loss, nats": ("val/loss_", ".3f"), "accuracy": ("val/accuracy_", ".1%")}),
+    ):
+        first = next(iter(rows.values()))[0]
+        scales = [name.removeprefix(first) for name in metrics if name.startswith(first)]
+        if scales:
+            table = Table(title, *(scale.replace("_", " ") for scale in scales))
+            for row, (prefix, form) in rows.items():
+                cells = [metrics.get(prefix + scale) for scale in scales]
+                table.add_row(row, *("" if cell is None else format(cell, form) for cell in cells))
+            console.print(table)
 
 
 @command("train")

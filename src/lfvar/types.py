@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from lfvar.scales import ScaleSchedule
+
 
 @dataclass
 class Sample:
@@ -65,6 +67,79 @@ class Batch:
         """Stack samples; the `collate_fn` of every loader."""
         return cls(
             image_BCHW=torch.stack([sample.image_CHW for sample in samples]),
+            mask_B1HW=torch.stack([sample.mask_1HW for sample in samples]),
+            label_B=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+            measurements_BM=torch.stack([sample.measurements_M for sample in samples]),
+            present_BM=torch.stack([sample.present_M for sample in samples]),
+            image_id=[sample.image_id for sample in samples],
+        )
+
+
+@dataclass
+class TokenSample:
+    """One image as the token ids of all its scales, with what is known about it."""
+
+    ids_L: Tensor
+    """int64, coarse to fine, each scale row by row."""
+    mask_1HW: Tensor
+    """bool at the size of the image, True = lesion."""
+    label: int
+    """Index into the dataset's class order."""
+    image_id: str
+    measurements_M: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """float32, standardised; 0 where missing. M = 0 for a run without measurements."""
+    present_M: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    """bool, False where a measurement is missing."""
+
+
+@dataclass
+class TokenBatch:
+    """Token ids stacked along B: what the transformer trains on. Fields but `ids_BL` are as those of `Batch`."""
+
+    ids_BL: Tensor
+    """int64, all scales coarse to fine."""
+    mask_B1HW: Tensor
+    """bool at the size of the image, True = lesion; regions of tokens are `lfvar.nn.mask_pyramid`'s."""
+    label_B: Tensor
+    """int64."""
+    measurements_BM: Tensor
+    """float32, standardised."""
+    present_BM: Tensor
+    """bool."""
+    image_id: list[str]
+
+    def __len__(self) -> int:
+        return self.ids_BL.shape[0]
+
+    def scale_ids(self, schedule: ScaleSchedule) -> list[Tensor]:
+        """Token ids of each scale, K int64 tensors (B, p_k²), as a tokenizer gives and takes them.
+
+        Raises:
+            ValueError: When the ids were made with a schedule of another length.
+        """
+        if self.ids_BL.shape[1] != schedule.num_tokens:
+            raise ValueError(
+                f"{self.ids_BL.shape[1]} tokens do not fit the schedule {schedule.patch_nums}, which has "
+                f"{schedule.num_tokens}"
+            )
+        return [self.ids_BL[:, part] for part in schedule.slices]
+
+    def pin_memory(self) -> TokenBatch:
+        """In page-locked memory, from which copies to a GPU run beside computation (the DataLoader calls this)."""
+        return replace(
+            self,
+            ids_BL=self.ids_BL.pin_memory(),
+            mask_B1HW=self.mask_B1HW.pin_memory(),
+            label_B=self.label_B.pin_memory(),
+            measurements_BM=self.measurements_BM.pin_memory(),
+            present_BM=self.present_BM.pin_memory(),
+        )
+
+    @classmethod
+    def collate(cls, samples: list[TokenSample]) -> TokenBatch:
+        """Stack samples; the `collate_fn` of every loader."""
+        return cls(
+            ids_BL=torch.stack([sample.ids_L for sample in samples]),
             mask_B1HW=torch.stack([sample.mask_1HW for sample in samples]),
             label_B=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
             measurements_BM=torch.stack([sample.measurements_M for sample in samples]),

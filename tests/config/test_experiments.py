@@ -6,16 +6,21 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from lfvar.config import compose
+from lfvar.config import build, compose
 from lfvar.data.datamodule import LesionDataModule, LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ConfigError
+from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAEConfig
-from lfvar.train import build_module
+from lfvar.stages import build_tokenizer_module
 from published_layout import write_published
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TOKENIZERS = [name for name in EXPERIMENTS if name.startswith("vqvae")]
+TRANSFORMERS = [
+    name for name in EXPERIMENTS if name.startswith("var")
+]  # two steps of these: tests/train/test_transformer.py
 # What makes paper-scale experiments small enough for any machine; everything else stays as shipped.
 SMALL = [
     "image_size=32",
@@ -41,7 +46,7 @@ def needed(experiment, weights="/weights.pth"):
 
 
 @pytest.mark.filterwarnings("ignore:.*no-op")  # nothing is copied to the meta device
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", TOKENIZERS)
 def test_composes_as_shipped(experiment, tmp_path):
     weights = tmp_path / "published.pth"
     if experiment in FINETUNING:
@@ -49,11 +54,25 @@ def test_composes_as_shipped(experiment, tmp_path):
     cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", *needed(experiment, weights)])
     assert cfg.stage == "vqvae"
     with torch.device("meta"):
-        module = build_module(cfg)
+        module = build_tokenizer_module(cfg)
     assert module.net.config.image_size == cfg.image_size
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", TRANSFORMERS)
+def test_transformers_compose_as_shipped(experiment):
+    cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", "data.root=/data", "tokenizer=/weights.pth"])
+    assert cfg.stage == "var"
+    with torch.device("meta"):
+        net = VAR(build(cfg.model).sizes)
+    stride = 8 if cfg.image_size == 64 else 16
+    assert net.config.patch_nums[-1] * stride == cfg.image_size
+
+
+def test_no_experiment_is_left_out():
+    assert sorted(TOKENIZERS + TRANSFORMERS) == EXPERIMENTS
+
+
+@pytest.mark.parametrize("experiment", TOKENIZERS)
 def test_takes_two_steps(experiment, phantom_folder, tmp_path):
     small, weights = SMALL, tmp_path / "published.pth"
     if experiment in FINETUNING:
@@ -62,7 +81,7 @@ def test_takes_two_steps(experiment, phantom_folder, tmp_path):
         write_published(weights, VQVAEConfig(**sizes, patch_nums=(1, 2, 4)))
     overrides = [*small, *needed(experiment, weights), "codebook.init_step=1"]
     cfg = compose("train", [f"experiment={experiment}", "trainer=cpu", *overrides])
-    module = build_module(cfg)
+    module = build_tokenizer_module(cfg)
     manifest = Manifest.read(phantom_folder)
     data = LesionDataModule(phantom_folder, manifest, LoaderConfig(batch_size=4, num_workers=0))
     for dataset in (data.train_dataset, data.val_dataset):  # 16-px phantoms, enlarged to the experiment's 32

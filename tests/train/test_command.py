@@ -12,7 +12,8 @@ from tiny_settings import TINY
 from lfvar.config import compose, run_folder
 from lfvar.errors import ConfigError, LfvarError
 from lfvar.interop.checkpoints import load_vqvae
-from lfvar.train import build_module, train
+from lfvar.stages import build_tokenizer_module
+from lfvar.train import train
 
 
 def test_a_run_leaves_what_it_says(tiny_train, tmp_path):
@@ -120,6 +121,6 @@ def test_the_codebook_starts_once_however_long_the_run_becomes(tiny_train, tmp_p
     (checkpoint,) = (tmp_path / "a").rglob("last.ckpt")
     assert torch.load(checkpoint, weights_only=True)["lfvar"]["codebook_started"]
     cfg = compose("train", [*TINY, "codebook.init_step=20"])
-    module = build_module(cfg)
+    module = build_tokenizer_module(cfg)
     module.on_load_checkpoint(torch.load(checkpoint, weights_only=True))
     assert module.codebook_started

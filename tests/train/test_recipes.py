@@ -1,6 +1,7 @@
 """Parts of a full recipe under Lightning: accumulation, float16, restarts, an adversary that counts its own steps."""
 
 from dataclasses import replace
+from functools import partialmethod
 
 import pytest
 import torch
@@ -146,3 +147,20 @@ def test_ids_of_a_trained_net_do_not_depend_on_the_precision_around(phantom_fold
         inside = net.quantiser(f).ids
     assert f.dtype == torch.bfloat16
     assert all(map(torch.equal, net.quantiser(f).ids, inside))
+
+
+def test_compiled_nets_take_the_same_step(phantom_folder, monkeypatch):
+    # All of torch.compile but the C++ compiler, which takes minutes: tracing, and the graph with its backward pass.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    adversary = AdversaryConfig(discriminator=SMALL_DISCRIMINATOR, start_fraction=0.0, ramp_fraction=0.0)
+    results = []
+    for compiled in (False, True):
+        gradients = Gradients()
+        codebook = CodebookConfig(init_step=0, init_images=20)
+        module, _ = fit(
+            phantom_folder, 2, callbacks=[gradients], compile=compiled, codebook=codebook, adversary=adversary
+        )
+        results.append((module.net.state_dict().keys(), gradients.seen[0]))
+    assert results[0][0] == results[1][0]  # checkpoints do not show it
+    for name, gradient in results[0][1].items():
+        assert torch.allclose(results[1][1][name], gradient, rtol=1e-2, atol=1e-4), name

@@ -11,11 +11,12 @@ from lfvar.config.crossfield import cross_check
 from lfvar.config.locate import conf_folder
 from lfvar.config.relaunch import pin_argv_for_children
 from lfvar.config.run import resume_checkpoint, resume_folder, run_folder
-from lfvar.config.schema import CommandRoot, PrepareRoot, TrainRoot, register_schema
+from lfvar.config.schema import CommandRoot, EvaluateRoot, PrepareRoot, TrainRoot, register_schema
 from lfvar.config.stamp import is_rank_zero
 
 __all__ = [
     "CommandRoot",
+    "EvaluateRoot",
     "PrepareRoot",
     "TrainRoot",
     "build",

@@ -63,11 +63,14 @@ class TrainRoot(CommandRoot):
     """`python -m lfvar.train`: the tokenizer (stage 1) and the transformer (stage 2)."""
 
     resume: str | None = None  # a run folder (go on in it) or a checkpoint file (new folder)
+    tokenizer: str | None = None  # stage 2: whose tokens are learned, a .ckpt of ours or a published .pth
+    tokens: str = "auto"  # stage 2: its token cache if there is one (auto), none (off), or the one in this folder
     compile: bool = False  # torch.compile what takes the time; the first steps are slow
     data: DataGroup = field(default_factory=DataGroup)
     model: Group = field(default_factory=dict)
     loss: Group = field(default_factory=dict)
     optim: Group = field(default_factory=dict)
+    condition: Group = field(default_factory=dict)
     perceptual: Group = field(default_factory=dict)
     adversary: Group = field(default_factory=dict)
     codebook: Group = field(default_factory=dict)
@@ -78,12 +81,21 @@ class TrainRoot(CommandRoot):
 
 @dataclass
 class PrepareRoot(CommandRoot):
-    """`python -m lfvar.prepare`: from a dataset folder to manifest, square images and measurements (stage 0)."""
+    """`python -m lfvar.prepare`: from a dataset folder to manifest, square images and measurements (stage 0).
 
-    stage: str = "prepare"
+    With `stage=tokens` it stores the token ids of all prepared images instead; what follows `ckpt` is for that alone.
+    """
+
+    stage: str = "prepare"  # prepare | tokens
     data: DataGroup = field(default_factory=DataGroup)
     measure: MeasureGroup | None = None  # None: images only (`~measure`)
     figures: bool = False  # draw what a paper shows of a dataset
+    ckpt: str | None = None  # the tokenizer: a .ckpt file of ours, or published weights (.pth)
+    weights: str = "ema"  # ema | last: the average over training, or the last step's
+    patch_nums: list[int] | None = None  # schedule of published weights; None: the published one of image_size
+    tokens: str | None = None  # where to; None: below data.folder, a folder per tokenizer
+    batch_size: int = 64  # views (flips and rotations of images) encoded at once
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 …
 
 
 @dataclass

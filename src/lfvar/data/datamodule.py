@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from lfvar.data.balance import BalancedStream
 from lfvar.data.dataset import LesionDataset
-from lfvar.data.manifest import Manifest
+from lfvar.data.manifest import Manifest, ManifestRow
+from lfvar.data.measurements import MeasurementRows, select_features
 from lfvar.data.stream import SampleStream, ShardSampler, StreamLoader
 from lfvar.data.transforms import Augment
 from lfvar.errors import ArtefactError, ConfigError, DataError
+from lfvar.measure.standardise import Standardiser
 from lfvar.processes import usable_cores
-from lfvar.types import Batch, Sample
+from lfvar.types import Batch
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,16 @@ class LoaderConfig:
     """Of training images; see `lfvar.data.transforms`."""
     overfit: int = 0
     """Train and validate on this many training images without augmentation, to see whether a model can learn at all."""
+    balanced: bool = False
+    """Draw every lesion type equally often in training; an epoch keeps its length."""
+    measurements: bool = False
+    """Give standardised measurements with every image; see `lfvar.data.measurements`."""
+    features: tuple[str, ...] | None = None
+    """Which measurements: names, or groups (shape, histogram, texture, clinical); None: all."""
 
     def __post_init__(self) -> None:
+        if self.features is not None:
+            object.__setattr__(self, "features", tuple(self.features))
         for name in ("batch_size", "val_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -46,6 +57,14 @@ class LoaderConfig:
             raise ValueError(f"overfit is a number of images, got {self.overfit}")
         if self.augment not in ("crops", "symmetries", "none"):
             raise ValueError(f"augment is 'crops', 'symmetries' or 'none', got {self.augment!r}")
+        if self.features is not None:
+            select_features(self.features)
+        if self.measurements and self.augment == "crops":
+            raise ConfigError(
+                "data.loader.measurements=true with data.loader.augment=crops: measurements describe the image as "
+                "prepared, and a crop has others",
+                cure="set data.loader.augment=symmetries (or none), which leaves them as they are",
+            )
 
 
 class LesionDataModule(LightningDataModule):
@@ -57,7 +76,8 @@ class LesionDataModule(LightningDataModule):
         config: How to load.
 
     Raises:
-        DataError: When training or validation would be empty.
+        DataError: When training or validation would be empty, or measurements of images without lesions are wanted.
+        ArtefactError: When measurements are wanted, and are missing or belong to other images or another split.
     """
 
     def __init__(self, folder: str | Path, manifest: Manifest, config: LoaderConfig) -> None:
@@ -76,16 +96,31 @@ class LesionDataModule(LightningDataModule):
                     f"'{self.folder}' has no images in the {split} split",
                     cure=f"set data.split.{split}_fraction, or prepare more images",
                 )
-        augment: Augment = "none" if config.overfit else config.augment
-        size, classes = manifest.header.image_size, manifest.header.classes
-        self.train_dataset = LesionDataset(self.folder, train, classes, size, augment=augment, seed=config.seed)
-        self.val_dataset = LesionDataset(self.folder, val, classes, size)
-        self.test_dataset = LesionDataset(self.folder, manifest.select("test"), classes, size)
+        wanted = config.measurements
+        self.measurements = MeasurementRows.read(self.folder, manifest, config.features) if wanted else None
+        self.train_dataset = self._dataset(train, "none" if config.overfit else config.augment)
+        self.val_dataset = self._dataset(val)
+        self.test_dataset = self._dataset(manifest.select("test"))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Lesion types in the order of their label indices."""
         return self.manifest.header.classes
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The measurements in the order of `measurements_BM`; empty without."""
+        return self.measurements.names if self.measurements is not None else ()
+
+    @property
+    def feature_groups(self) -> dict[str, tuple[int, ...]]:
+        """Columns of `measurements_BM` that belong to each group; empty without."""
+        return self.measurements.groups if self.measurements is not None else {}
+
+    @property
+    def standardiser(self) -> Standardiser | None:
+        """The scales of `measurements_BM`, for checkpoints and to read measurements back; None without."""
+        return self.measurements.standardiser if self.measurements is not None else None
 
     def train_dataloader(self) -> StreamLoader:
         """One pass per epoch of an endless stream; a resumed run enters it where the checkpoint left it."""
@@ -96,25 +131,28 @@ class LesionDataModule(LightningDataModule):
                 f"{world_size} processes of the trainer",
                 cure=f"use a multiple of {world_size}, or another trainer.devices / trainer.num_nodes",
             )
-        stream = SampleStream(
-            len(self.train_dataset), self.config.batch_size // world_size, self.config.seed, rank, world_size
-        )
+        place = (self.config.batch_size // world_size, self.config.seed, rank, world_size)
+        rows = self.train_dataset.rows
+        balanced = self.config.balanced
+        stream = BalancedStream([row.label for row in rows], *place) if balanced else SampleStream(len(rows), *place)
         stream.next_draw = self._next_draw
         self._stream = stream
-        return StreamLoader(self.train_dataset, stream, **self._options())
+        loader = StreamLoader(self._loaded(self.train_dataset), stream, **self._options())
+        loader.collate_fn = self._collate
+        return loader
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Every validation image once over all processes."""
         return self._evaluation_loader(self.val_dataset)
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Every test image once over all processes."""
         return self._evaluation_loader(self.test_dataset)
 
     def state_dict(self) -> dict[str, Any]:
         """Which data, and how far into the stream; goes into every checkpoint."""
         next_draw = self._stream.next_draw if self._stream else self._next_draw
-        return {"next_draw": next_draw, "seed": self.config.seed, "manifest_hash": self.manifest.hash}
+        return {"next_draw": next_draw, **self._order()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Enter the stream where a checkpoint left it. Lightning calls this before it asks for loaders.
@@ -122,11 +160,11 @@ class LesionDataModule(LightningDataModule):
         Raises:
             ArtefactError: When the checkpoint was trained on other data, or in another order.
         """
-        ours = {"manifest_hash": self.manifest.hash, "seed": self.config.seed}
+        theirs = {"balanced": False, **state_dict}  # older checkpoints know no other order
         different = [
-            f"{name} {state_dict[name]} there, {value} here"
-            for name, value in ours.items()
-            if state_dict[name] != value
+            f"{name} {theirs[name]} there, {value} here"
+            for name, value in self._order().items()
+            if theirs[name] != value
         ]
         if different:
             raise ArtefactError(
@@ -135,13 +173,38 @@ class LesionDataModule(LightningDataModule):
             )
         self._next_draw = state_dict["next_draw"]
 
-    def _evaluation_loader(self, dataset: LesionDataset) -> DataLoader[Sample]:
+    def _order(self) -> dict[str, Any]:
+        """What decides which image stands at a place of the stream."""
+        return {"seed": self.config.seed, "manifest_hash": self.manifest.hash, "balanced": self.config.balanced}
+
+    def _dataset(self, rows: Sequence[ManifestRow], augment: Augment = "none") -> LesionDataset:
+        header = self.manifest.header
+        return LesionDataset(
+            self.folder,
+            rows,
+            header.classes,
+            header.image_size,
+            augment=augment,
+            seed=self.config.seed,
+            measurements=self.measurements,
+        )
+
+    @property
+    def _collate(self) -> Callable[[list[Any]], Any]:
+        """How samples become a batch."""
+        return Batch.collate
+
+    def _loaded(self, dataset: LesionDataset) -> Dataset[Any]:
+        """What loaders read of a dataset."""
+        return dataset
+
+    def _evaluation_loader(self, dataset: LesionDataset) -> DataLoader[Any]:
         sampler = ShardSampler(len(dataset), *self._place())
         return DataLoader(
-            dataset,
+            self._loaded(dataset),
             batch_size=self.config.val_batch_size,
             sampler=sampler,
-            collate_fn=Batch.collate,
+            collate_fn=self._collate,
             **self._options(),
         )
 

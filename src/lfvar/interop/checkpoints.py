@@ -8,21 +8,58 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 import lfvar
 from lfvar.errors import ArtefactError
+from lfvar.nn.var import VAR, VARConfig
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 
 CHECKPOINT_VERSION = 1
 """Raised with every change of what a checkpoint of ours holds or means."""
 
 
-def describe_checkpoint(kind: str, config: VQVAEConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ConditionMeaning:
+    """What the numbers of a condition stand for; without it a transformer cannot be asked for anything."""
+
+    classes: tuple[str, ...]
+    """Lesion types in the order of their labels."""
+    feature_names: tuple[str, ...] = ()
+    """Measurements in the order of the vectors."""
+    standardiser: Mapping[str, Any] | None = None
+    """How measurements were standardised (`lfvar.measure.standardise.Standardiser.to_dict`); None without them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        return {
+            "classes": list(self.classes),
+            "feature_names": list(self.feature_names),
+            "standardiser": None if self.standardiser is None else dict(self.standardiser),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ConditionMeaning:
+        """Undo `to_dict`; other keys are left alone."""
+        return cls(tuple(data["classes"]), tuple(data["feature_names"]), data["standardiser"])
+
+
+@dataclass(frozen=True)
+class LoadedVAR:
+    """A transformer in evaluation mode, on the CPU, and what is needed to use it."""
+
+    net: VAR
+    meaning: ConditionMeaning
+    about: dict[str, Any]
+    """Plain data: `model`, `tokenizer` (`file`, `hash` of what ids depend on), `condition`, `lfvar_version`, …"""
+
+
+def describe_checkpoint(kind: str, config: VQVAEConfig | VARConfig) -> dict[str, Any]:
     """What a checkpoint says about itself: plain data."""
     return {
         "version": CHECKPOINT_VERSION,
@@ -80,12 +117,38 @@ def load_vqvae(path: str | Path, weights: Literal["ema", "last"] = "ema") -> VQV
     if about["kind"] != "vqvae":
         raise ArtefactError(f"{path} holds a {about['kind']}, not a tokenizer", cure="give a tokenizer's checkpoint")
     net = VQVAE(VQVAEConfig(**about["model"]))
+    net.load_state_dict(_net_weights(checkpoint, weights))
+    return net.eval()
+
+
+def load_var(path: str | Path, weights: Literal["ema", "last"] = "ema") -> LoadedVAR:
+    """The transformer of a checkpoint, with the meaning of its conditions and the tokenizer it belongs to.
+
+    Args:
+        path: A `.ckpt` file of `experiment=var…`.
+        weights: The average over training (falls back to the last where none was kept), or the last step's.
+
+    Raises:
+        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model.
+    """
+    checkpoint = read_checkpoint(path)
+    about = checkpoint["lfvar"]
+    if about["kind"] != "var":
+        raise ArtefactError(
+            f"{path} holds a {about['kind']}, not a transformer", cure="give a transformer's checkpoint"
+        )
+    net = VAR(VARConfig(**about["model"]))
+    net.load_state_dict(_net_weights(checkpoint, weights))
+    return LoadedVAR(net.eval(), ConditionMeaning.from_dict(about), about)
+
+
+def _net_weights(checkpoint: Mapping[str, Any], weights: Literal["ema", "last"]) -> dict[str, Tensor]:
+    """What belongs to `net` in a module's state, averaged as far as an average was kept."""
     prefix = "net."
     state = {name[len(prefix) :]: t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}
     if weights == "ema" and "ema" in checkpoint:
         state |= checkpoint["ema"]["weights"]
-    net.load_state_dict(state)
-    return net.eval()
+    return state
 
 
 def require_same_model(checkpoint: Mapping[str, Any], *, kind: str, model: Mapping[str, Any]) -> None:

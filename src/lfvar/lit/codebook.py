@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lfvar.data.dataset import LesionDataset
+from lfvar.lit.collective import of_first_process, sum_over_processes
 from lfvar.nn.code_keeper import CodeKeeper, draw_depth
 from lfvar.nn.quantiser import MultiScaleQuantiser, Quantised
 from lfvar.nn.vqvae import VQVAE
@@ -110,23 +111,19 @@ class CodebookCare(nn.Module):
             return None
         return draw_depth(num_scales, self.config.dropout_from, self.config.dropout, batch_size, device)
 
-    def observe(self, quantiser: MultiScaleQuantiser, quantised: Quantised, trainer: Trainer) -> None:
+    def observe(self, quantiser: MultiScaleQuantiser, quantised: Quantised) -> None:
         """Take in one batch."""
         if self.frozen:
             return
-
-        def reduce(tensor: Tensor) -> Tensor:
-            return cast(Tensor, trainer.strategy.reduce(tensor, reduce_op="sum"))
-
-        self.keeper.update_gains(quantiser, quantised, reduce)
+        self.keeper.update_gains(quantiser, quantised, sum_over_processes)
         if self.moving_average or self.config.restart_below:
-            self.keeper.observe(quantiser, quantised, reduce)
+            self.keeper.observe(quantiser, quantised, sum_over_processes)
 
     def after_step(
-        self, quantiser: MultiScaleQuantiser, quantised: Quantised, trainer: Trainer, total_steps: int
+        self, quantiser: MultiScaleQuantiser, quantised: Quantised, step: int, total_steps: int
     ) -> Tensor | None:
         """Move codes where they are wanted; returns the rows that were restarted, None when it was not time."""
-        config, step = self.config, trainer.global_step
+        config = self.config
         if self.frozen:
             return None
         if self.moving_average and self.started:
@@ -140,7 +137,7 @@ class CodebookCare(nn.Module):
             quantised,
             below=config.restart_below,
             generator=generator,
-            broadcast=lambda t: trainer.strategy.broadcast(t),
+            broadcast=of_first_process,
         )
 
 
@@ -167,4 +164,4 @@ def start_codebook(net: VQVAE, trainer: Trainer, config: CodebookConfig, seed: i
     net.quantiser.init_codebook(torch.cat(features), generator)
     net.train(was_training)
     for parameter in net.quantiser.parameters():
-        parameter.copy_(trainer.strategy.broadcast(parameter))
+        parameter.copy_(of_first_process(parameter.detach().clone()))

@@ -19,13 +19,24 @@ def place_among_processes() -> tuple[int, int]:
     return 0, 1
 
 
-def mean_over_processes(values: Tensor) -> Tensor:
-    """Mean of a tensor over processes; the argument may be overwritten."""
-    _, world_size = place_among_processes()
-    if world_size > 1:
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Sum of a tensor over processes; the argument may be overwritten."""
+    if place_among_processes()[1] > 1:
         values = values.contiguous()
         dist.all_reduce(values)
-        values /= world_size
+    return values
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of a tensor over processes; the argument may be overwritten."""
+    return sum_over_processes(values) / place_among_processes()[1]
+
+
+def of_first_process(values: Tensor) -> Tensor:
+    """The first process's values of a tensor of the same shape everywhere; the argument may be overwritten."""
+    if place_among_processes()[1] > 1:
+        values = values.contiguous()
+        dist.broadcast(values, src=0)
     return values
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
+from lfvar.errors import ArtefactError
 from lfvar.interop.checkpoints import describe_checkpoint, require_same_model
 from lfvar.lit.adversary import Adversary
 from lfvar.lit.adversary_config import AdversaryConfig
@@ -82,6 +83,12 @@ class VQVAEModule(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         return steps if self.trainer.max_steps > 0 else -(-steps // self.optim.accumulate)
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What has a state of its own beside the net, in plain data."""
+        views = [] if self.adversary is None else list(self.adversary.views)
+        return {"adversary": views, "codebook_update": self.care.config.update}
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Reconstruction of images in [-1, 1], clamped."""
         return self.net(image_BCHW)[0].clamp(-1, 1)
@@ -116,11 +123,11 @@ class VQVAEModule(LightningModule):
         logs = self._adversarial_term(terms, recon_BCHW, batch, step)
         loss = torch.stack(list(terms.values())).sum()
         self.manual_backward(loss * share)
-        self.care.observe(self.net.quantiser, quantised, self.trainer)
+        self.care.observe(self.net.quantiser, quantised)
         self.gathered = (self.gathered + 1) % self.optim.accumulate
         if not self.gathered:
             self._step()
-            self._replace(self.care.after_step(self.net.quantiser, quantised, self.trainer, self.total_steps))
+            self._replace(self.care.after_step(self.net.quantiser, quantised, step + 1, self.total_steps))
         if self.adversary is not None:
             logs |= self.adversary.discriminator_step(
                 recon_BCHW.detach(),
@@ -200,6 +207,7 @@ class VQVAEModule(LightningModule):
         checkpoint["lfvar"] = describe_checkpoint("vqvae", self.net.config) | {
             "loss": asdict(self.loss.config),
             "codebook_started": self.care.started,
+            "parts": self.parts,
         }
         if self.adversary is not None:
             checkpoint["adversary"] = self.adversary.optimizer_state()
@@ -207,6 +215,13 @@ class VQVAEModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse weights of another model before a single tensor is touched."""
         require_same_model(checkpoint, kind="vqvae", model=asdict(self.net.config))
+        there = checkpoint["lfvar"].get("parts", self.parts)
+        if there != self.parts:
+            raise ArtefactError(
+                f"the checkpoint was trained with {there}, this run has {self.parts}",
+                cure="give resume= with the adversary and codebook.update of its run, or start from its weights"
+                " instead: model.init=checkpoint model.weights=PATH",
+            )
         self.care.started = bool(checkpoint["lfvar"]["codebook_started"])
         if self.adversary is not None:
             self.adversary.load_optimizer_state(checkpoint["adversary"])

@@ -1,0 +1,237 @@
+"""Trains the conditional next-scale transformer on the token maps of a frozen tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
+
+from lfvar.data.token_cache import TokenizerIdentity
+from lfvar.errors import ArtefactError
+from lfvar.interop.checkpoints import ConditionMeaning, describe_checkpoint, require_same_model
+from lfvar.interop.tokenizers import LoadedTokenizer
+from lfvar.lit.running import RunningMeans
+from lfvar.lit.var_condition import ConditionSource
+from lfvar.lit.var_config import ConditionConfig, fit_model
+from lfvar.lit.var_optim import VAROptimConfig, build_var_optimizer, var_lr_factor
+from lfvar.lit.var_start import start_var
+from lfvar.losses.tokens import TokenLoss, TokenLossConfig, TokenLosses
+from lfvar.metrics.tokens import TokenScores, scale_means
+from lfvar.nn.conditioning import Condition
+from lfvar.nn.frozen import freeze
+from lfvar.nn.scale_inputs import teacher_inputs
+from lfvar.nn.var import VARConfig
+from lfvar.types import Batch, TokenBatch
+
+
+class VARModule(LightningModule):
+    """Teacher forcing: given all coarser scales of the true image and its condition, every token is scored at once.
+
+    Batches hold token ids from a cache (`TokenBatch`), or images (`Batch`) that the tokenizer encodes here; the same
+    images give the same losses. The tokenizer is a constant: in no checkpoint, no optimizer, no average.
+
+    Optimisation is manual, as for the tokenizer: clipping, accumulation and the resumable half step are the module's.
+
+    Args:
+        model: Sizes of the net, and in a `VARModel` also what it starts from.
+        tokenizer: Whose ids are predicted; frozen here, in place.
+        loss: What counts how much.
+        optim: Optimizer and schedule.
+        condition: What the net is told, and how often not.
+        meaning: Types and measurements of the data.
+        compile: Compile the net's training pass.
+        seed: Decides what is drawn on the way.
+        read_weights: False for a run that resumes: its checkpoint brings what `model.weights` brought at its start.
+
+    Raises:
+        ConfigError: When model, tokenizer, condition and data do not fit together (`fit_model`).
+        ArtefactError: When the file that the model starts from does not fit.
+    """
+
+    def __init__(
+        self,
+        model: VARConfig,
+        tokenizer: LoadedTokenizer,
+        loss: TokenLossConfig,
+        optim: VAROptimConfig,
+        condition: ConditionConfig,
+        meaning: ConditionMeaning,
+        *,
+        compile: bool = False,
+        seed: int = 0,
+        read_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        sizes = fit_model(model, condition, meaning, tokenizer.net.config)
+        self.net = start_var(model, sizes, meaning, read_weights=read_weights)
+        self.meaning = meaning
+        self.tokenizer_about = {
+            **tokenizer.about,
+            "hash": TokenizerIdentity.of(tokenizer.net).hash,  # of what ids depend on: a new decoder changes nothing
+        }
+        self.tokenizer = freeze(tokenizer.net)
+        schedule = self.net.schedule
+        self.loss = TokenLoss(schedule, loss)
+        self.optim = optim
+        self.condition = condition
+        self.conditions = ConditionSource(self.net.conditioning, condition, schedule, meaning.feature_names, seed)
+        self.seed = seed
+        self.gathered = 0  # batches since the last optimizer step
+        self.running = RunningMeans()
+        self.scores = TokenScores(schedule)
+        self.scores_without = TokenScores(schedule)
+        if compile:
+            self.net.compile()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return steps if self.trainer.max_steps > 0 else -(-steps // self.optim.accumulate)
+
+    @property
+    def can_ignore_measurements(self) -> bool:
+        """Whether the net has measurements and knows what to do without them."""
+        return self.net.conditioning.can_drop_measurements
+
+    @torch.no_grad()
+    def token_ids(self, batch: Batch | TokenBatch) -> Tensor:
+        """True ids of all scales, int64 (B, L): those of the batch, or of its images."""
+        if isinstance(batch, TokenBatch):
+            return torch.cat(batch.scale_ids(self.net.schedule), dim=1).long()
+        return torch.cat(self.tokenizer.encode_ids(batch.image_BCHW), dim=1)
+
+    def forward(self, ids_BL: Tensor, condition: Condition) -> Tensor:
+        """Teacher-forced logits, float32 (B, L, V), of token ids under a condition."""
+        with torch.no_grad():
+            ids = ids_BL.split(self.net.schedule.lengths, dim=1)
+            inputs_BLC = teacher_inputs(self.tokenizer.quantiser.decode_partials(ids), self.net.schedule)
+        logits_BLV: Tensor = self.net(inputs_BLC, condition)
+        return logits_BLV
+
+    def setup(self, stage: str) -> None:
+        """Keep DDP away from constants, before it wraps the module: it would send every buffer at every step."""
+        names = [name for name, _ in self.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
+
+    def on_train_batch_start(self, batch: Batch | TokenBatch, batch_idx: int) -> None:
+        """Fix what dropout and drop path draw: it follows from seed, step and process, so that runs resume exactly."""
+        torch.manual_seed(hash((self.seed, self.global_step, self.gathered, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Batch | TokenBatch, batch_idx: int) -> Tensor:
+        """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
+        inside_BL = self.conditions.inside(batch)
+        drawn = self.conditions.draw(batch, inside_BL, (self.global_step, self.gathered))
+        ids_BL = self.token_ids(batch)
+        last = self.gathered + 1 == self.optim.accumulate
+        with nullcontext() if last else self._without_sync():
+            losses = self.loss(self(ids_BL, drawn.condition), ids_BL, inside_BL, drawn.condition.region_BL)
+            self.manual_backward(losses.loss / self.optim.accumulate)
+        self.gathered = 0 if last else self.gathered + 1
+        if last:
+            self._step()
+        self._log_training(losses, drawn.shares)
+        return losses.loss.detach()
+
+    def _without_sync(self) -> AbstractContextManager[None]:
+        """Gradients of an early batch of a step stay in this process; the last batch's pass adds all of them up."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+    def _step(self) -> None:
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert not isinstance(optimizer, list)
+        assert isinstance(scheduler, LambdaLR)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip. Lightning calls this after float16 gradients have been unscaled, which clipping needs."""
+        if self.optim.clip_norm:
+            norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
+            self.log("train/grad_norm", norm)
+
+    def _log_training(self, losses: TokenLosses, shares: dict[str, Tensor]) -> None:
+        """The loss of this step; the rest as means since the last time that loggers wrote (a 1×1 map is one token)."""
+        self.log("train/loss", losses.loss.detach(), prog_bar=True)
+        schedule = self.net.schedule
+        values = {
+            "loss": scale_means(losses.nll_BL, schedule),
+            "accuracy": scale_means(losses.correct_BL, schedule),
+            **shares,
+        }
+        self.running.add(values)
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        batches = self.global_step * self.optim.accumulate + self.gathered
+        if not every or batches % every:
+            return
+        means = self.running.take()
+        for name in ("loss", "accuracy"):
+            for side, mean in zip(schedule.patch_nums, means.pop(name), strict=True):
+                self.log(f"train/{name}_{side}x{side}", mean)
+        self.log_dict({f"train/{name}": mean for name, mean in means.items()})
+
+    def validation_step(self, batch: Batch | TokenBatch, batch_idx: int) -> None:
+        """Score every token with the full condition, and again without measurements: what they are worth."""
+        inside_BL, ids_BL = self.conditions.inside(batch), self.token_ids(batch)
+        condition = self.conditions.full(batch, inside_BL)
+        losses = self.loss(self(ids_BL, condition), ids_BL)
+        self.scores.update(losses.nll_BL, losses.correct_BL, inside_BL)
+        if self.can_ignore_measurements:
+            poorer = self.net.conditioning.without(condition, measurements=True)
+            losses = self.loss(self(ids_BL, poorer), ids_BL)
+            self.scores_without.update(losses.nll_BL, losses.correct_BL, inside_BL)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over the tokens of the whole split, of all processes."""
+        values = self.scores.compute()
+        if self.can_ignore_measurements:
+            without = self.scores_without.compute()
+            names = [name for name in ("loss", "loss_inside", "accuracy") if name in without]
+            values |= {f"{name}_without_measurements": without[name] for name in names}
+            self.scores_without.reset()
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
+        self.scores.reset()
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+        """AdamW and its schedule over the length of the run."""
+        optimizer = build_var_optimizer(self.net, self.optim, fused=self.trainer.precision != "16-mixed")
+        return [optimizer], [LambdaLR(optimizer, var_lr_factor(self.optim, self.total_steps))]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the weights are and what their conditions mean, in plain data."""
+        checkpoint["lfvar"] = describe_checkpoint("var", self.net.config) | {
+            **self.meaning.to_dict(),
+            "tokenizer": self.tokenizer_about,
+            "condition": asdict(self.condition),
+            "loss": asdict(self.loss.config),
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse weights of another model, other tokens or other meanings before a single tensor is touched."""
+        require_same_model(checkpoint, kind="var", model=asdict(self.net.config))
+        about = checkpoint["lfvar"]
+        ours = {"tokenizer": self.tokenizer_about["hash"], **self.meaning.to_dict()}
+        theirs = {"tokenizer": about["tokenizer"]["hash"], **{name: about[name] for name in self.meaning.to_dict()}}
+        different = [name for name, value in ours.items() if theirs[name] != value]
+        if different:
+            raise ArtefactError(
+                f"the checkpoint was trained with another {', another '.join(different)} (its tokenizer was "
+                f"{about['tokenizer'].get('file')})",
+                cure="give resume= together with the tokenizer and the data it was trained with",
+            )
+
+    @property
+    def averaged(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """What an average over training is taken of (`EMA` callback)."""
+        return self.net.named_parameters()
