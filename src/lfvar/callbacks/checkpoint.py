@@ -72,8 +72,8 @@ class LastCheckpoint(ModelCheckpoint):
     ) -> None:
         """Write at the interval, at the last step and when Ctrl-C asked for it."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if getattr(pl_module, "gathered", 0):  # between the batches of one step: a resumed run would lose the first ones
-            return
+        if getattr(pl_module, "gathered", 0):
+            return  # between the batches of one step: a resumed run would lose the first of them
         at_end = 0 < trainer.max_steps <= trainer.global_step
         if (at_end or self._interrupted) and trainer.global_step != self._last_global_step_saved:
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))

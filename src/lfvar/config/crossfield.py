@@ -111,8 +111,8 @@ def tokenizers_are_not_sharded(config: Config) -> Iterator[Problem]:
     strategy = select(config, "trainer.strategy")
     if config.get("stage") == "vqvae" and isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed")):
         yield Problem(
-            f"trainer.strategy={strategy} splits weights over processes; tokenizers fit any GPU whole, and their clipping,"
-            " averages and codebook care need whole weights",
+            f"trainer.strategy={strategy} splits weights over processes; tokenizers fit any GPU whole, and their"
+            " clipping, averages and codebook care need whole weights",
             "use trainer=ddp (every GPU) or trainer=gpu (one)",
         )
 

@@ -110,14 +110,18 @@ def load_vqvae(path: str | Path, weights: Literal["ema", "last"] = "ema") -> VQV
         weights: The average over training (falls back to the last where none was kept), or the last step's.
 
     Raises:
-        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model.
+        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model, or one that this
+            version of lfvar does not know.
     """
     checkpoint = read_checkpoint(path)
     about = checkpoint["lfvar"]
     if about["kind"] != "vqvae":
         raise ArtefactError(f"{path} holds a {about['kind']}, not a tokenizer", cure="give a tokenizer's checkpoint")
-    net = VQVAE(VQVAEConfig(**about["model"]))
-    net.load_state_dict(_net_weights(checkpoint, weights))
+    try:
+        net = VQVAE(VQVAEConfig(**about["model"]))
+        net.load_state_dict(_net_weights(checkpoint, weights))
+    except _UNKNOWN as error:
+        raise _unknown(path, "tokenizer", about, error) from error
     return net.eval()
 
 
@@ -129,7 +133,8 @@ def load_var(path: str | Path, weights: Literal["ema", "last"] = "ema") -> Loade
         weights: The average over training (falls back to the last where none was kept), or the last step's.
 
     Raises:
-        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model.
+        ArtefactError: As `read_checkpoint`, and when the checkpoint holds another kind of model, or one that this
+            version of lfvar does not know.
     """
     checkpoint = read_checkpoint(path)
     about = checkpoint["lfvar"]
@@ -137,9 +142,22 @@ def load_var(path: str | Path, weights: Literal["ema", "last"] = "ema") -> Loade
         raise ArtefactError(
             f"{path} holds a {about['kind']}, not a transformer", cure="give a transformer's checkpoint"
         )
-    net = VAR(VARConfig(**about["model"]))
-    net.load_state_dict(_net_weights(checkpoint, weights))
+    try:
+        net = VAR(VARConfig(**about["model"]))
+        net.load_state_dict(_net_weights(checkpoint, weights))
+    except _UNKNOWN as error:
+        raise _unknown(path, "transformer", about, error) from error
     return LoadedVAR(net.eval(), ConditionMeaning.from_dict(about), about)
+
+
+_UNKNOWN = (RuntimeError, TypeError, ValueError)  # tensors of other names or shapes, settings that are gone
+
+
+def _unknown(path: str | Path, what: str, about: Mapping[str, Any], error: Exception) -> ArtefactError:
+    return ArtefactError(
+        f"{path} holds a {what} that this lfvar does not know: {str(error).splitlines()[-1].strip()}",
+        cure=f"use lfvar {about.get('lfvar_version', 'of its time')}, or train again",
+    )
 
 
 def _net_weights(checkpoint: Mapping[str, Any], weights: Literal["ema", "last"]) -> dict[str, Tensor]:

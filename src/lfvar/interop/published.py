@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from lfvar.errors import ArtefactError
+from lfvar.interop.published_files import fill, read_published
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 
 PUBLISHED_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
@@ -94,35 +94,11 @@ def load_published_vqvae(path: str | Path, patch_nums: tuple[int, ...] = PUBLISH
     Raises:
         ArtefactError: When the file is missing, unreadable, or holds another model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ArtefactError(f"no checkpoint at {path}", cure="check the path; VAR publishes vae_ch160v4096z32.pth")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for damaged files
-        raise ArtefactError(
-            f"{path} cannot be read as tensors ({type(error).__name__})",
-            cure="download it again; files that need arbitrary unpickling are refused on purpose",
-        ) from error
-    state = translate_vqvae(_tokenizer_part(loaded))
+    keys = ("trainer", "vae_local", "vae", "state_dict")
+    state = translate_vqvae(read_published(path, keys, example="vae_ch160v4096z32.pth"))
     net = VQVAE(infer_config(state, patch_nums))
-    missing, unexpected = net.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        raise ArtefactError(
-            f"{path} does not fit the published layout: missing {missing[:3]}, unexpected {unexpected[:3]}",
-            cure="only the partially shared φ layout of the released models is known",
-        )
+    fill(net, state, path, cure="only the partially shared φ layout of the released models is known")
     return net.eval()
-
-
-def _tokenizer_part(loaded: object) -> Mapping[str, Tensor]:
-    """The tokenizer inside a training checkpoint, or the mapping itself."""
-    for key in ("trainer", "vae_local", "vae", "state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping):
-        raise ArtefactError("the checkpoint holds no named tensors", cure="give a state dict, not a pickled model")
-    return loaded
 
 
 def _indices(state: Mapping[str, Tensor], pattern: str) -> list[int]:

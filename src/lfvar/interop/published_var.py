@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lfvar.errors import ArtefactError
+from lfvar.interop.published_files import fill, read_published
 from lfvar.nn.var import VAR, VARConfig
 
 # (published name, our name); the first that fits counts
@@ -35,6 +36,8 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"^blocks\.(\d+)\.ffn\.", r"blocks.\1.mlp."),
     (r"^head_nm\.ada_lin\.1\.", "head_adaln."),
 )
+KEYS = ("trainer", "var_wo_ddp", "var", "state_dict")
+"""Where training checkpoints keep the transformer, outermost first."""
 _DERIVED = re.compile(r"^(lvl_1L|attn_bias_for_masking)$|\.zero_k_bias$")  # follow from the schedule, or are zero
 
 
@@ -99,35 +102,11 @@ def load_published_var(path: str | Path) -> VAR:
     Raises:
         ArtefactError: When the file is missing, unreadable, or holds another model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ArtefactError(f"no checkpoint at {path}", cure="check the path; VAR publishes var_d16.pth … var_d36.pth")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for damaged files
-        raise ArtefactError(
-            f"{path} cannot be read as tensors ({type(error).__name__})",
-            cure="download it again; files that need arbitrary unpickling are refused on purpose",
-        ) from error
-    state = transformer_part(loaded)
+    state = read_published(path, KEYS, example="var_d16.pth … var_d36.pth")
     net = VAR(infer_var_config(state))
-    missing, unexpected = net.load_state_dict(translate_var(state), strict=False)
-    if missing or unexpected:
-        raise ArtefactError(
-            f"{path} does not fit the published layout: missing {missing[:3]}, unexpected {unexpected[:3]}",
-            cure="the layouts of VAR and LF-VAR are known; other forks may have changed them",
-        )
+    cure = "the layouts of VAR and LF-VAR are known; other forks may have changed them"
+    fill(net, translate_var(state), path, cure=cure)
     return net.eval()
-
-
-def transformer_part(loaded: object) -> Mapping[str, Tensor]:
-    """The transformer inside a training checkpoint, or the mapping itself, without the prefix `torch.compile` adds."""
-    for key in ("trainer", "var_wo_ddp", "var", "state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
-        raise ArtefactError("the checkpoint holds no named tensors", cure="give a state dict, not a pickled model")
-    return {str(name).removeprefix("module.").removeprefix("_orig_mod."): tensor for name, tensor in loaded.items()}
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -19,6 +18,7 @@ from lfvar.errors import ArtefactError
 from lfvar.interop.checkpoints import ConditionMeaning, describe_checkpoint, require_same_model
 from lfvar.interop.tokenizers import LoadedTokenizer
 from lfvar.lit.running import RunningMeans
+from lfvar.lit.stepping import SteppingModule
 from lfvar.lit.var_condition import ConditionSource
 from lfvar.lit.var_config import ConditionConfig, fit_model
 from lfvar.lit.var_optim import VAROptimConfig, build_var_optimizer, var_lr_factor
@@ -28,17 +28,15 @@ from lfvar.metrics.tokens import TokenScores, scale_means
 from lfvar.nn.conditioning import Condition
 from lfvar.nn.frozen import freeze
 from lfvar.nn.scale_inputs import teacher_inputs
-from lfvar.nn.var import VARConfig
+from lfvar.nn.var import VAR, VARConfig
 from lfvar.types import Batch, TokenBatch
 
 
-class VARModule(LightningModule):
+class VARModule(SteppingModule):
     """Teacher forcing: given all coarser scales of the true image and its condition, every token is scored at once.
 
     Batches hold token ids from a cache (`TokenBatch`), or images (`Batch`) that the tokenizer encodes here; the same
     images give the same losses. The tokenizer is a constant: in no checkpoint, no optimizer, no average.
-
-    Optimisation is manual, as for the tokenizer: clipping, accumulation and the resumable half step are the module's.
 
     Args:
         model: Sizes of the net, and in a `VARModel` also what it starts from.
@@ -56,6 +54,8 @@ class VARModule(LightningModule):
         ArtefactError: When the file that the model starts from does not fit.
     """
 
+    net: VAR
+
     def __init__(
         self,
         model: VARConfig,
@@ -69,8 +69,7 @@ class VARModule(LightningModule):
         seed: int = 0,
         read_weights: bool = True,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(clip_norm=optim.clip_norm, accumulate=optim.accumulate, seed=seed)
         sizes = fit_model(model, condition, meaning, tokenizer.net.config)
         self.net = start_var(model, sizes, meaning, read_weights=read_weights)
         self.meaning = meaning
@@ -84,19 +83,11 @@ class VARModule(LightningModule):
         self.optim = optim
         self.condition = condition
         self.conditions = ConditionSource(self.net.conditioning, condition, schedule, meaning.feature_names, seed)
-        self.seed = seed
-        self.gathered = 0  # batches since the last optimizer step
         self.running = RunningMeans()
         self.scores = TokenScores(schedule)
         self.scores_without = TokenScores(schedule)
         if compile:
             self.net.compile()
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return steps if self.trainer.max_steps > 0 else -(-steps // self.optim.accumulate)
 
     @property
     def can_ignore_measurements(self) -> bool:
@@ -124,21 +115,18 @@ class VARModule(LightningModule):
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, names)
 
     def on_train_batch_start(self, batch: Batch | TokenBatch, batch_idx: int) -> None:
-        """Fix what dropout and drop path draw: it follows from seed, step and process, so that runs resume exactly."""
-        torch.manual_seed(hash((self.seed, self.global_step, self.gathered, self.global_rank)) % 2**63)
+        """Fix what dropout and drop path draw."""
+        self.seed_step()
 
     def training_step(self, batch: Batch | TokenBatch, batch_idx: int) -> Tensor:
         """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
         inside_BL = self.conditions.inside(batch)
         drawn = self.conditions.draw(batch, inside_BL, (self.global_step, self.gathered))
         ids_BL = self.token_ids(batch)
-        last = self.gathered + 1 == self.optim.accumulate
-        with nullcontext() if last else self._without_sync():
+        with nullcontext() if self.completes_step else self._without_sync():
             losses = self.loss(self(ids_BL, drawn.condition), ids_BL, inside_BL, drawn.condition.region_BL)
-            self.manual_backward(losses.loss / self.optim.accumulate)
-        self.gathered = 0 if last else self.gathered + 1
-        if last:
-            self._step()
+            self.manual_backward(losses.loss / self.accumulate)
+        self.take_step()
         self._log_training(losses, drawn.shares)
         return losses.loss.detach()
 
@@ -146,20 +134,6 @@ class VARModule(LightningModule):
         """Gradients of an early batch of a step stay in this process; the last batch's pass adds all of them up."""
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
-
-    def _step(self) -> None:
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
-        assert not isinstance(optimizer, list)
-        assert isinstance(scheduler, LambdaLR)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip. Lightning calls this after float16 gradients have been unscaled, which clipping needs."""
-        if self.optim.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
-            self.log("train/grad_norm", norm)
 
     def _log_training(self, losses: TokenLosses, shares: dict[str, Tensor]) -> None:
         """The loss of this step; the rest as means since the last time that loggers wrote (a 1×1 map is one token)."""
@@ -172,7 +146,7 @@ class VARModule(LightningModule):
         }
         self.running.add(values)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        batches = self.global_step * self.optim.accumulate + self.gathered
+        batches = self.global_step * self.accumulate + self.gathered
         if not every or batches % every:
             return
         means = self.running.take()

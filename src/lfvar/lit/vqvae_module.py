@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,20 +18,20 @@ from lfvar.lit.adversary_config import AdversaryConfig
 from lfvar.lit.codebook import CodebookCare, CodebookConfig
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
 from lfvar.lit.start import TokenizerModel, keep_frozen_in_eval, set_trained_parts, start_vqvae
+from lfvar.lit.stepping import SteppingModule
 from lfvar.losses.tokenizer import RECONSTRUCTION_TERMS, TokenizerLoss, TokenizerLossConfig
 from lfvar.metrics.codebook import CodebookUsage
 from lfvar.metrics.regions import RegionQuality
 from lfvar.nn.precision import float32_exact
-from lfvar.nn.vqvae import VQVAEConfig
+from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 from lfvar.types import Batch
 
 
-class VQVAEModule(LightningModule):
+class VQVAEModule(SteppingModule):
     """Losses, optimizers and metrics of the tokenizer.
 
-    Optimisation is manual: the adversarial recipe steps two optimizers, where Lightning counts steps twice and refuses
-    to clip or accumulate. The module owns the tokenizer's optimizer, and the adversary its own, so `global_step` counts
-    the tokenizer's steps.
+    Lightning knows the tokenizer's optimizer alone; the adversary owns its own, so `global_step` counts the tokenizer's
+    steps.
 
     Args:
         model: Sizes of the net, and in a `TokenizerModel` also what it starts from and which parts learn.
@@ -45,6 +44,8 @@ class VQVAEModule(LightningModule):
         seed: Decides what is drawn on the way.
         read_weights: False for a run that resumes: its checkpoint brings what `model.weights` brought at its start.
     """
+
+    net: VQVAE
 
     def __init__(
         self,
@@ -59,8 +60,7 @@ class VQVAEModule(LightningModule):
         seed: int = 0,
         read_weights: bool = True,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(clip_norm=optim.clip_norm, accumulate=optim.accumulate, seed=seed)
         self.net = start_vqvae(model, read_weights=read_weights)
         set_trained_parts(self.net, model)
         from_file = isinstance(model, TokenizerModel) and model.init != "scratch"
@@ -68,20 +68,12 @@ class VQVAEModule(LightningModule):
         self.optim = optim
         self.care = CodebookCare(self.net.quantiser, codebook, seed, starts=not from_file)
         self.adversary = None if adversary is None else Adversary(adversary, self.net.config.image_size, seed=seed)
-        self.seed = seed
-        self.gathered = 0  # batches since the last optimizer step
         self.replaced: dict[str, Tensor] = {}
         self.quality = RegionQuality()
         self.usage = CodebookUsage(self.net.schedule, model.vocab_size)
         if compile:
             self.net.encoder.compile()
             self.net.decoder.compile()
-
-    @property
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return steps if self.trainer.max_steps > 0 else -(-steps // self.optim.accumulate)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -108,15 +100,14 @@ class VQVAEModule(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Fix what this step draws at random, and start the codebook when its step has come."""
         keep_frozen_in_eval(self.net)
-        # What is drawn follows from seed, step and process, so that a resumed run draws what the killed one would have.
-        torch.manual_seed(hash((self.seed, self.global_step, self.gathered, self.global_rank)) % 2**63)
+        self.seed_step()
         if not self.gathered:
             self.replaced = {}
         self._replace(self.care.start_if_due(self.net, self.trainer, self.total_steps))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
-        step, share = self.global_step, 1 / self.optim.accumulate
+        step, share = self.global_step, 1 / self.accumulate
         depth_B = self.care.draw_depth(len(self.net.schedule), len(batch), self.device)
         recon_BCHW, f_BChw, quantised = self.net(batch.image_BCHW, depth_B)
         terms = self.loss(recon_BCHW, batch.image_BCHW, batch.mask_B1HW, f_BChw, quantised)
@@ -124,9 +115,8 @@ class VQVAEModule(LightningModule):
         loss = torch.stack(list(terms.values())).sum()
         self.manual_backward(loss * share)
         self.care.observe(self.net.quantiser, quantised)
-        self.gathered = (self.gathered + 1) % self.optim.accumulate
-        if not self.gathered:
-            self._step()
+        stepped = self.take_step()
+        if stepped:
             self._replace(self.care.after_step(self.net.quantiser, quantised, step + 1, self.total_steps))
         if self.adversary is not None:
             logs |= self.adversary.discriminator_step(
@@ -135,7 +125,7 @@ class VQVAEModule(LightningModule):
                 batch.mask_B1HW,
                 step,
                 self.total_steps,
-                last_micro_batch=not self.gathered,
+                last_micro_batch=stepped,
                 scale=share,
             )
         self.log("train/loss", loss.detach(), prog_bar=True)
@@ -155,20 +145,6 @@ class VQVAEModule(LightningModule):
             return {}
         terms["adversarial"], logs = found
         return logs
-
-    def _step(self) -> None:
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
-        assert not isinstance(optimizer, list)
-        assert isinstance(scheduler, LambdaLR)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip. Lightning calls this after float16 gradients have been unscaled, which clipping needs."""
-        if self.optim.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.optim.clip_norm)
-            self.log("train/grad_norm", norm)
 
     def _replace(self, rows_N: Tensor | None) -> None:
         """Forget the momenta of codes that are gone, and tell callbacks which they are."""
