@@ -123,4 +123,4 @@ def test_the_codebook_starts_once_however_long_the_run_becomes(tiny_train, tmp_p
     cfg = compose("train", [*TINY, "codebook.init_step=20"])
     module = build_tokenizer_module(cfg)
     module.on_load_checkpoint(torch.load(checkpoint, weights_only=True))
-    assert module.codebook_started
+    assert module.care.started

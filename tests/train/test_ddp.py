@@ -27,7 +27,8 @@ ADVERSARY = [
 @pytest.mark.parametrize("recipe", [[], ADVERSARY, ["codebook.update=ema"]], ids=["plain", "adversary", "ema-codebook"])
 def test_two_processes_equal_one(tiny_train, tmp_path, recipe):
     # Restarts take the first process's vectors, so with them two processes agree with each other, not with one.
-    steps = ["trainer.max_steps=8", "trainer.val_check_interval=4", "codebook.restart_below=0", *recipe]
+    # Few steps: the first token that rounding sends to another code is the start of another run.
+    steps = ["trainer.max_steps=3", "trainer.val_check_interval=3", "codebook.restart_below=0", *recipe]
     one, two = tmp_path / "one", tmp_path / "two"
     done = tiny_train(*steps, f"paths.runs={one}")
     assert done.returncode == 0, done.stderr
@@ -38,7 +39,7 @@ def test_two_processes_equal_one(tiny_train, tmp_path, recipe):
     assert len(compared) > 20
     for name in compared:
         # the same samples, images and gradients; only the order of float32 sums differs
-        assert together[name] == pytest.approx(alone[name], rel=2e-3, abs=2e-3), name
+        assert together[name] == pytest.approx(alone[name], rel=1e-4, abs=1e-4), name
     assert len(list(two.rglob("run_card.json"))) == 1
     assert len(list(two.rglob("last.ckpt"))) == 1
 

@@ -144,21 +144,23 @@ def prepared_size_is_image_size(config: Config) -> Iterator[Problem]:
 
 @cross_check
 def frozen_parts_have_no_learning_rate(config: Config) -> Iterator[Problem]:
-    """Asking for a rate of encoder or codebook means to train them; the decoder alone is what published weights get."""
+    """Asking for a rate of the encoder means to train it; the decoder alone is what published weights get.
+
+    `codebook_factor` is part of the recipe from scratch, so it says nothing of what a user means.
+    """
     model, optim = config.get("model"), config.get("optim")
     if not isinstance(model, dict) or not isinstance(optim, dict):
         return
     train, init = setting(model, "train"), setting(model, "init")
     if not (train == "decoder" or (train == "auto" and init == "published")):
         return
-    for name in ("encoder_factor", "codebook_factor"):
-        factor = setting(optim, name)
-        if isinstance(factor, (int, float)) and factor != 1:
-            yield Problem(
-                f"optim.{name}={factor} moves nothing: model.train={train} with model.init={init} trains the decoder"
-                " alone",
-                "set model.train=all to train encoder and codebook too (tokens change), or optim=vqvae_finetune",
-            )
+    factor = setting(optim, "encoder_factor")
+    if isinstance(factor, (int, float)) and factor != 1:
+        yield Problem(
+            f"optim.encoder_factor={factor} moves nothing: model.train={train} with model.init={init} trains the decoder"
+            " alone",
+            "set model.train=all to train encoder and codebook too (tokens change), or optim=vqvae_finetune",
+        )
 
 
 def _is_sizes(value: Any) -> bool:
