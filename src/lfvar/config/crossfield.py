@@ -157,8 +157,8 @@ def frozen_parts_have_no_learning_rate(config: Config) -> Iterator[Problem]:
     factor = setting(optim, "encoder_factor")
     if isinstance(factor, (int, float)) and factor != 1:
         yield Problem(
-            f"optim.encoder_factor={factor} moves nothing: model.train={train} with model.init={init} trains the decoder"
-            " alone",
+            f"optim.encoder_factor={factor} moves nothing: model.train={train} with model.init={init} trains the"
+            " decoder alone",
             "set model.train=all to train encoder and codebook too (tokens change), or optim=vqvae_finetune",
         )
 
