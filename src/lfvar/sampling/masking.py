@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,24 @@ class Kept:
     def rows(self, index: slice | Tensor) -> Kept:
         """The samples that `index` selects; repeat an index for many samples of one source."""
         features_BChw = None if self.features_BChw is None else self.features_BChw[index]
-        return Kept([ids_Bl[index] for ids_Bl in self.ids], [keep_Bl[index] for keep_Bl in self.keep], features_BChw)
+        ids, keep = ([part_Bl[index] for part_Bl in parts] for parts in (self.ids, self.keep))
+        return Kept(ids, keep, features_BChw)
+
+    @staticmethod
+    def cat(pieces: Sequence[Kept]) -> Kept:
+        """Samples of several sources in one batch.
+
+        Raises:
+            ValueError: When some have features and others have none.
+        """
+        features = [piece.features_BChw for piece in pieces if piece.features_BChw is not None]
+        if len(features) not in (0, len(pieces)):
+            raise ValueError("samples of one batch are kept alike: all with features or none")
+        ids, keep = (
+            [torch.cat(parts_Bl) for parts_Bl in zip(*lists, strict=True)]
+            for lists in ([piece.ids for piece in pieces], [piece.keep for piece in pieces])
+        )
+        return Kept(ids, keep, torch.cat(features) if features else None)
 
     def force(self, k: int, ids_Bl: Tensor, f_hat_BChw: Tensor, quantiser: MultiScaleQuantiser) -> Tensor:
         """Put kept tokens over sampled ones.

@@ -35,6 +35,13 @@ def test_kept_tokens_are_put_back():
     assert kept.force(1, new, torch.zeros(1, 4, 8, 8), quantiser).tolist() == [[1, 6, 7, 4]]
     many = kept.rows(torch.zeros(3, dtype=torch.int64))
     assert len(many) == 3
+    two = Kept.cat([kept, Kept([new] * 4, [~keep] * 4)])  # each its own
+    assert two.force(1, torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, 8, 8), quantiser).tolist() == [
+        [1, 0, 0, 4],
+        [0, 6, 7, 0],
+    ]
+    with pytest.raises(ValueError, match="kept alike"):
+        Kept.cat([kept, Kept([own] * 4, [keep] * 4, torch.zeros(1, 4, 8, 8))])
     with pytest.raises(ValueError, match="scale 0 has ids"):
         Kept([own], [keep[:, :3]])
 

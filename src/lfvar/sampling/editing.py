@@ -1,0 +1,231 @@
+"""From a source, a mask and a condition to an image: keep the skin's tokens, sample the lesion's, composite.
+
+`edit_batch` is a function over a tokenizer and a transformer. What conditions mean is `lfvar.sampling.asking`'s
+business, files are `lfvar.synthesizer`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lfvar.data.dataset import to_model_range
+from lfvar.nn.conditioning import Condition
+from lfvar.nn.precision import float32_exact
+from lfvar.nn.var import VAR
+from lfvar.nn.vqvae import VQVAE
+from lfvar.sampling.composite import composite, match_skin
+from lfvar.sampling.filling import fill_hole
+from lfvar.sampling.filters import Filters
+from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.masking import Kept, keep_as_published, keep_outside
+from lfvar.sampling.sampler import sample
+
+
+@dataclass(frozen=True)
+class EditConfig:
+    """What is done so that an edit changes the lesion and nothing else. Each measure can be switched off."""
+
+    ring: int = 1
+    """Tokens around the mask that are painted too, at each scale: those at the border encode the old lesion."""
+    num_kept_scales: int = 0
+    """How many of the coarsest scales stay the source's own as a whole. 0: everything may change. With `fill` they are
+    those of bare skin: 1 holds its tone, more leave the lesion to the finer scales. Without, they keep the structure of
+    the old lesion."""
+    fill: bool = True
+    """Encode the source with skin in the place of its lesion, so that kept tokens know nothing of it."""
+    fill_margin: float = 0.03
+    """By how much that skin reaches beyond the mask, as a share of the image's side."""
+    requantise: bool = True
+    """Choose kept tokens again at each scale, as the ones nearest to what the sum so far lacks of the source."""
+    composite: bool = True
+    """Put the painted pixels into the source: outside the mask, its bytes. Off: all pixels are the decoder's."""
+    feather: float = 0.03
+    """Width of the transition inside the mask, as a share of the image's side; 0: a hard edge."""
+    match_skin: bool = False
+    """Move the colours inside the mask by as much as the painted skin around it differs from the source's: keeps the
+    lesion's contrast with the skin, at the cost of its colour in itself. Before compositing, `raw_HWC` included."""
+    published_masks: bool = False
+    """LF-VAR's rule instead of ring and number of kept scales: a point-sampled mask, the 1×1 map kept as it is."""
+
+    def __post_init__(self) -> None:
+        for name in ("ring", "num_kept_scales"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("fill_margin", "feather"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise ValueError(f"{name} is a share of the image's side in [0, 0.5], got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One sample to make."""
+
+    seed: int
+    label: str | None = None
+    """Lesion type; None: any."""
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    """What is asked, in natural units. Features that are not named are left free, up to those of the mask."""
+    image_HWC: NDArray[np.uint8] | None = None
+    """Source at the model's size; None: a whole new image."""
+    mask_HW: NDArray[np.bool_] | None = None
+    """True = lesion: what to paint in a source, or where the lesion shall lie in a new image (None: anywhere)."""
+    erase_HW: NDArray[np.bool_] | None = None
+    """Painted as well, but not as lesion: the old lesion of a source, where the new one leaves it bare."""
+
+    @property
+    def painted(self) -> NDArray[np.bool_] | None:
+        """Every pixel that may change."""
+        if self.mask_HW is None or self.erase_HW is None:
+            return self.mask_HW
+        return self.mask_HW | self.erase_HW
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of a job."""
+
+    image_HWC: NDArray[np.uint8]
+    """The image. Outside what was painted, byte by byte the source."""
+    raw_HWC: NDArray[np.uint8]
+    """What the decoder made, before compositing: how well the skin is kept by tokens alone."""
+    mask_HW: NDArray[np.bool_] | None
+    """Of the lesion, as in the job."""
+    ids_L: NDArray[np.int64]
+    """Token ids of all scales, coarse to fine."""
+
+
+class Sources:
+    """Sources as tokens. The latest are remembered: many samples of one source encode it once.
+
+    Each is encoded by itself, so that its ids do not depend on what is encoded beside it.
+
+    Args:
+        tokenizer: In evaluation mode.
+        config: What is kept, and how.
+        capacity: How many are remembered.
+    """
+
+    def __init__(self, tokenizer: VQVAE, config: EditConfig, capacity: int = 64) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.capacity = capacity
+        self.device = tokenizer.quantiser.codebook.weight.device
+        self.num_encoded = 0
+        self._known: OrderedDict[bytes, Kept] = OrderedDict()
+
+    def kept(self, job: Job) -> Kept:
+        """What stays of a job's source, one row; nothing for a whole new image."""
+        painted_HW = job.painted
+        if job.image_HWC is None or painted_HW is None:
+            return self._nothing()
+        digest = hashlib.sha256(job.image_HWC.tobytes())
+        digest.update(painted_HW.tobytes())
+        key = digest.digest()
+        if key not in self._known:
+            self._known[key] = self._encode(job.image_HWC, painted_HW)
+            self.num_encoded += 1
+            if len(self._known) > self.capacity:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    @torch.no_grad()
+    def _encode(self, image_HWC: NDArray[np.uint8], painted_HW: NDArray[np.bool_]) -> Kept:
+        config, tokenizer = self.config, self.tokenizer
+        image_1CHW = to_model_range(image_HWC)[None].to(self.device)
+        mask_11HW = torch.from_numpy(np.ascontiguousarray(painted_HW))[None, None].float().to(self.device)
+        if config.fill:
+            image_1CHW = fill_hole(image_1CHW, mask_11HW, round(config.fill_margin * image_HWC.shape[0]))
+        if config.published_masks:
+            keep = keep_as_published(mask_11HW, tokenizer.schedule)
+        else:
+            keep = keep_outside(mask_11HW, tokenizer.schedule, ring=config.ring, num_kept_scales=config.num_kept_scales)
+        with float32_exact(self.device):
+            features_1Chw = tokenizer.encode(image_1CHW)
+            ids = list(tokenizer.quantiser(features_1Chw).ids)
+        return Kept(ids, keep, features_1Chw if config.requantise else None)
+
+    def _nothing(self) -> Kept:
+        schedule, channels = self.tokenizer.schedule, self.tokenizer.config.latent_channels
+        ids = [torch.zeros(1, length, dtype=torch.int64, device=self.device) for length in schedule.lengths]
+        keep = [torch.zeros_like(ids_1l, dtype=torch.bool) for ids_1l in ids]
+        size = schedule.latent_size
+        features_1Chw = torch.zeros(1, channels, size, size, device=self.device) if self.config.requantise else None
+        return Kept(ids, keep, features_1Chw)
+
+
+@torch.no_grad()
+def edit_batch(
+    net: VAR,
+    sources: Sources,
+    jobs: Sequence[Job],
+    condition: Condition,
+    *,
+    guidance: Guidance,
+    filters: Filters,
+    bf16: bool = False,
+) -> list[Result]:
+    """Make one sample per job, in their order.
+
+    In float32, ids do not depend on what else is in the batch (see `sample`), and neither does an image of given ids:
+    images are decoded one at a time, because convolutions over another number of images round differently.
+
+    Args:
+        net: In evaluation mode.
+        sources: Of the tokenizer that belongs to the net, on its device.
+        jobs: One per row of the condition; sources and masks at the tokenizer's image size.
+        condition: What each is asked for; regions included where the net looks at them.
+        guidance: Strengths.
+        filters: Temperature, top-k, top-p.
+        bf16: Compute in bfloat16 and decode the batch as a whole: faster, and no longer the same whatever the batch.
+            What turns features into ids and back stays in float32.
+    """
+    device = sources.device
+    kept = None
+    if any(job.image_HWC is not None for job in jobs):
+        kept = Kept.cat([sources.kept(job) for job in jobs])
+    seeds = [job.seed for job in jobs]
+    with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else float32_exact(device):
+        ids = sample(
+            net,
+            sources.tokenizer.quantiser,
+            condition.to(device),
+            guidance=guidance,
+            filters=filters,
+            seeds=seeds,
+            keep=kept,
+        )
+        raw_BHWC = _decode(sources.tokenizer, ids, whole=bf16)
+    ids_BL = torch.cat(ids, dim=1).cpu().numpy()
+    return [
+        _finish(job, raw_HWC, ids_L, sources.config) for job, raw_HWC, ids_L in zip(jobs, raw_BHWC, ids_BL, strict=True)
+    ]
+
+
+def _decode(tokenizer: VQVAE, ids: Sequence[Tensor], *, whole: bool) -> NDArray[np.uint8]:
+    """Token ids to images of bytes, (B, H, W, C)."""
+    count = ids[0].shape[0]
+    parts = [slice(None)] if whole else [slice(row, row + 1) for row in range(count)]
+    images_BCHW = torch.cat([tokenizer.decode_ids([ids_Bl[part] for ids_Bl in ids]).float() for part in parts])
+    bytes_BCHW = images_BCHW.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(bytes_BCHW.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _finish(job: Job, raw_HWC: NDArray[np.uint8], ids_L: NDArray[np.int64], config: EditConfig) -> Result:
+    """What is done to pixels."""
+    painted_HW = job.painted
+    if job.image_HWC is None or painted_HW is None:
+        return Result(raw_HWC, raw_HWC, job.mask_HW, ids_L)
+    if config.match_skin:
+        # The painted lesion may reach as far beyond its mask as an old one, and the decoder blurs: twice that margin.
+        raw_HWC = match_skin(job.image_HWC, raw_HWC, painted_HW, round(2 * config.fill_margin * raw_HWC.shape[0]))
+    image_HWC = composite(job.image_HWC, raw_HWC, painted_HW, config.feather) if config.composite else raw_HWC
+    return Result(image_HWC, raw_HWC, job.mask_HW, ids_L)

@@ -1,0 +1,287 @@
+"""A trained pair of tokenizer and transformer, ready to be asked for images.
+
+>>> from lfvar.synthesizer import Synthesizer  # doctest: +SKIP
+>>> synthesizer = Synthesizer.from_run("runs/var/phantom/20260101-000000-abcd")  # doctest: +SKIP
+>>> images = synthesizer.edit(image, mask, type="mel", seeds=range(8))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lfvar.config.run import CARD_FILE
+from lfvar.data.framing import choose_frame, cut_frame, cut_mask
+from lfvar.errors import ArtefactError, ConfigError, DataError
+from lfvar.interop.checkpoints import ConditionMeaning
+from lfvar.interop.pairs import load_pair
+from lfvar.measure.profiles import PROFILES_FILE, Profiles
+from lfvar.measure.standardise import Standardiser
+from lfvar.nn.var import VAR
+from lfvar.nn.vqvae import VQVAE
+from lfvar.sampling.asking import Asking, resolve_words
+from lfvar.sampling.composite import paste_into_original
+from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
+from lfvar.sampling.filters import Filters
+from lfvar.sampling.guidance import Guidance
+
+Precision = Literal["32", "bf16"]
+
+Amount = float | str
+"""A number in natural units, or "very low", "low", "medium", "high" or "very high" for the type."""
+
+VAR_SAMPLING = Filters(top_k=900, top_p=0.96)
+"""How VAR draws the samples it shows."""
+
+
+@dataclass(frozen=True)
+class Synthesizer:
+    """Makes images; `Synthesizer.from_run(path)` loads one."""
+
+    net: VAR
+    tokenizer: VQVAE
+    meaning: ConditionMeaning
+    standardiser: Standardiser | None
+    """Of the net's measurements; None: a net without them."""
+    profiles: Profiles | None
+    """What lesions of each type measure: the meaning of words. None: only numbers are understood."""
+    hashes: Mapping[str, str]
+    """SHA-256 of the files: "transformer", "tokenizer"."""
+    precision: Precision = "32"
+    """"32": the same ids and bytes whatever else is made beside them; "bf16": faster."""
+
+    @classmethod
+    def from_run(
+        cls,
+        path: str | Path,
+        *,
+        tokenizer: str | Path | None = None,
+        profiles: Profiles | str | Path | None = None,
+        weights: Literal["ema", "last"] = "ema",
+        device: str | torch.device = "auto",
+        precision: Precision = "32",
+    ) -> Synthesizer:
+        """Load what a training run left.
+
+        Args:
+            path: A run folder of `experiment=var…` (its best checkpoint, else its last), or a checkpoint of one.
+            tokenizer: File of the tokenizer, where it is no longer where training found it.
+            profiles: What types measure, or a prepared folder that has it; None: that of the run's own training data,
+                if it is still there.
+            weights: The average over training, or the last step's.
+            device: "auto": CUDA where there is one.
+            precision: See the class.
+
+        Raises:
+            ArtefactError: When a file is missing, damaged, or of another kind, or the tokenizer is not the one whose
+                tokens the transformer learned.
+            ConfigError: When device or precision is unknown.
+        """
+        if precision not in ("32", "bf16"):
+            raise ConfigError(f"precision={precision!r} is unknown", cure="use precision=32 or precision=bf16")
+        pair = load_pair(path, tokenizer=tokenizer, weights=weights)
+        if not isinstance(profiles, Profiles):
+            profiles = _find_profiles(pair.checkpoint, profiles)
+        place = _pick_device(device)
+        return cls(
+            net=pair.transformer.net.to(place).requires_grad_(False),
+            tokenizer=pair.tokenizer.net.to(place).requires_grad_(False),
+            meaning=pair.transformer.meaning,
+            standardiser=pair.standardiser,
+            profiles=profiles,
+            hashes=pair.hashes,
+            precision=precision,
+        )
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images it makes."""
+        return self.tokenizer.config.image_size
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Lesion types it knows."""
+        return self.meaning.classes
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Measurements it can be asked for."""
+        return self.asking.feature_names
+
+    @cached_property
+    def asking(self) -> Asking:
+        """How requests become conditions."""
+        return Asking(self.net, self.classes, self.image_size, self.standardiser)
+
+    def check(self, jobs: Sequence[Job]) -> list[str]:
+        """Make sure that every job can be done; returns warnings (see `lfvar.sampling.asking.Asking.check`).
+
+        Raises:
+            ConfigError: When a type or a measurement is unknown.
+            DataError: When an image or a mask has another size or kind, or a mask is empty.
+        """
+        return self.asking.check(jobs)
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        guidance: Guidance | None = None,
+        filters: Filters = VAR_SAMPLING,
+        editing: EditConfig | None = None,
+        batch_size: int = 16,
+    ) -> Iterator[Result]:
+        """Make every job's image.
+
+        In float32 a job's result does not depend on the other jobs, their order or the batch size. Jobs with one source
+        are best given together: the source is then encoded once.
+
+        Args:
+            jobs: All are checked before the first is done.
+            guidance: Strengths; None: none.
+            filters: Temperature, top-k, top-p.
+            editing: How the source's skin is kept; None: all measures.
+            batch_size: How many at once.
+
+        Returns:
+            Results in the order of the jobs, as they come.
+
+        Raises:
+            ConfigError, DataError: As `check`.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}", cure="use 1 or more")
+        self.asking.check(jobs)
+        return self._run(jobs, guidance or Guidance(), filters, editing or EditConfig(), batch_size)
+
+    def edit(
+        self,
+        image: NDArray[np.uint8],
+        mask: NDArray[Any],
+        *,
+        type: str | None = None,
+        measurements: Mapping[str, Amount] | None = None,
+        seeds: Sequence[int] = (0,),
+        **settings: Any,
+    ) -> NDArray[np.uint8]:
+        """Paint a new lesion into a photograph, once per seed.
+
+        A photograph of any size will do: a square around the lesion is edited at the model's size, and the edit goes
+        back into the photograph, whose bytes outside the mask stay what they are.
+
+        Args:
+            image: RGB (H, W, 3) uint8.
+            mask: (H, W), True (or above 0) = paint here.
+            type: Lesion type; None: any.
+            measurements: Numbers in natural units, or words ("high") for quantiles of the type.
+            seeds: One image each.
+            **settings: `guidance`, `filters`, `editing`, `batch_size` of `run`.
+
+        Returns:
+            uint8 (S, H, W, 3).
+
+        Raises:
+            ConfigError: When type, measurement or word is unknown.
+            DataError: When image and mask do not fit together, or the mask is empty (also at the model's size).
+        """
+        image, mask = np.asarray(image), np.asarray(mask) > 0
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or mask.shape != image.shape[:2]:
+            raise DataError(
+                f"image is {image.dtype} {image.shape} and mask {mask.shape}; they are uint8 (H, W, 3) and (H, W)",
+                cure="read them with lfvar.data.imageio.read_image and read_mask",
+            )
+        side = self.image_size
+        frame = choose_frame(mask)
+        fits = mask.shape == (side, side)
+        square, square_mask = (image, mask) if fits else (cut_frame(image, frame, side), cut_mask(mask, frame, side))
+        if mask.any() and not square_mask.any():
+            raise DataError(
+                f"the lesion ({int(mask.sum())} of {mask.size} pixels) is too small to be seen at {side}×{side}",
+                cure="cut the photograph closer to the lesion",
+            )
+        asked = self._resolve(measurements, type)
+        jobs = [Job(seed, type, asked, square, square_mask) for seed in seeds]
+        self._warn(jobs)
+        results = self.run(jobs, **settings)
+        if fits:
+            return np.stack([result.image_HWC for result in results])
+        feather = (settings.get("editing") or EditConfig()).feather
+        return np.stack([paste_into_original(image, mask, frame, r.raw_HWC, feather=feather) for r in results])
+
+    def synthesize(
+        self,
+        type: str | None = None,
+        *,
+        measurements: Mapping[str, Amount] | None = None,
+        mask: NDArray[Any] | None = None,
+        seeds: Sequence[int] = (0,),
+        **settings: Any,
+    ) -> NDArray[np.uint8]:
+        """Make whole new images, skin included, one per seed.
+
+        Args:
+            type: Lesion type; None: any.
+            measurements: As in `edit`.
+            mask: (S, S) at the model's size, where the lesion shall lie; None: anywhere.
+            seeds: One image each.
+            **settings: `guidance`, `filters`, `batch_size` of `run`.
+
+        Returns:
+            uint8 (S, H, W, 3) at the model's size.
+        """
+        asked = self._resolve(measurements, type)
+        mask_HW = None if mask is None else np.asarray(mask) > 0
+        jobs = [Job(seed, type, asked, mask_HW=mask_HW) for seed in seeds]
+        self._warn(jobs)
+        return np.stack([result.image_HWC for result in self.run(jobs, **settings)])
+
+    def _run(
+        self, jobs: Sequence[Job], guidance: Guidance, filters: Filters, editing: EditConfig, batch_size: int
+    ) -> Iterator[Result]:
+        sources = Sources(self.tokenizer, editing)
+        for first in range(0, len(jobs), batch_size):
+            batch = jobs[first : first + batch_size]
+            condition = self.asking.condition(batch)
+            yield from edit_batch(
+                self.net, sources, batch, condition, guidance=guidance, filters=filters, bf16=self.precision == "bf16"
+            )
+
+    def _resolve(self, measurements: Mapping[str, Amount] | None, label: str | None) -> dict[str, float]:
+        self.asking.require_type(label)
+        return resolve_words(measurements or {}, label, self.profiles)
+
+    def _warn(self, jobs: Sequence[Job]) -> None:
+        for message in self.check(jobs[:1]):  # the same is asked of all
+            warnings.warn(message, stacklevel=3)
+
+
+def _find_profiles(checkpoint: Path, given: str | Path | None) -> Profiles | None:
+    if given is not None:
+        path = Path(given)
+        return Profiles.read(path / PROFILES_FILE if path.is_dir() else path)
+    try:  # a run folder names its data; whatever is missing there, words will say that they need profiles
+        card = json.loads((checkpoint.parent.parent / CARD_FILE).read_text())
+        path = Path(card["config"]["data"]["folder"]) / PROFILES_FILE
+        profiles = Profiles.read(path) if path.is_file() else None
+        return profiles if profiles and profiles.made_from["manifest_hash"] == card["data"]["manifest"] else None
+    except (OSError, ValueError, KeyError, TypeError, ArtefactError):
+        return None
+
+
+def _pick_device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"device={device} cannot be used: {first}", cure="use device=auto or device=cpu") from error
