@@ -30,7 +30,12 @@ def build_stage(cfg: DictConfig, manifest: Manifest) -> Stage:
         ConfigError: When there is no such stage, or settings do not fit the data.
         ArtefactError: When a file that the config names is missing, damaged, or belongs to something else.
     """
-    stages = {"vqvae": build_tokenizer_stage, "var": build_transformer_stage}
+    stages = {
+        "vqvae": build_tokenizer_stage,
+        "var": build_transformer_stage,
+        "classifier": build_classifier_stage,
+        "segmenter": build_segmenter_stage,
+    }
     if cfg.stage not in stages:
         raise ConfigError(
             f"stage={cfg.stage} is no stage that can be trained", cure=f"use stage={' or stage='.join(stages)}"
@@ -97,6 +102,20 @@ def build_transformer_stage(cfg: DictConfig, manifest: Manifest) -> Stage:
     return module, datamodule
 
 
+def build_segmenter_stage(cfg: DictConfig, manifest: Manifest) -> Stage:
+    """Beside the stages: finds the lesion in images that come without a mask."""
+    from lfvar.data.datamodule import LesionDataModule
+    from lfvar.lit.segmenter_module import SegmenterModule
+
+    if not manifest.has_lesions:
+        raise ConfigError(
+            f"'{cfg.data.folder}' has no masks, and a segmenter learns from masks",
+            cure="use data=phantom, or another dataset with lesion masks",
+        )
+    module = SegmenterModule(build(cfg.model), build(cfg.loss), build(cfg.optim), compile=cfg.compile, seed=cfg.seed)
+    return module, LesionDataModule(cfg.data.folder, manifest, build(cfg.data.loader))
+
+
 def find_token_cache(cfg: DictConfig, manifest: Manifest, tokenizer: LoadedTokenizer) -> TokenCache | None:
     """The token cache of this tokenizer and these data; None where images are to be encoded as training goes.
 
@@ -118,3 +137,23 @@ def find_token_cache(cfg: DictConfig, manifest: Manifest, tokenizer: LoadedToken
             print(f"no token cache: images are encoded in every step; faster after\n  {make}", flush=True)
         return None
     return TokenCache.open(folder, manifest, identity, command=make)
+
+
+def build_classifier_stage(cfg: DictConfig, manifest: Manifest) -> Stage:
+    """A judge of lesion types: real images, generated ones, or both; validated and tested on real ones."""
+    from lfvar.data.mixing import MixedDataModule, SyntheticImages
+    from lfvar.lit.classifier_module import ClassifierModule
+
+    synthetic = None if cfg.synthetic is None else SyntheticImages.read(cfg.synthetic, manifest)
+    datamodule = MixedDataModule(cfg.data.folder, manifest, build(cfg.data.loader), synthetic, cfg.train_on)
+    module = ClassifierModule(
+        build(cfg.model),
+        build(cfg.loss),
+        build(cfg.optim),
+        datamodule.classes,
+        datamodule.description,
+        compile=cfg.compile,
+        seed=cfg.seed,
+        read_weights=resume_checkpoint(cfg) is None,
+    )
+    return module, datamodule

@@ -33,6 +33,7 @@ from lfvar.sampling.composite import paste_into_original
 from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.lowered import store_lowered
 
 Precision = Literal["32", "bf16"]
 
@@ -92,6 +93,8 @@ class Synthesizer:
         if not isinstance(profiles, Profiles):
             profiles = _find_profiles(pair.checkpoint, profiles)
         place = _pick_device(device)
+        if precision == "bf16":
+            store_lowered(pair.transformer.net, pair.tokenizer.net)
         return cls(
             net=pair.transformer.net.to(place).requires_grad_(False),
             tokenizer=pair.tokenizer.net.to(place).requires_grad_(False),

@@ -28,6 +28,7 @@ from lfvar.stages import build_stage
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+    from rich.table import Table
 
     from lfvar.data.datamodule import LesionDataModule
 
@@ -39,7 +40,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         cfg: The composed root config of `conf/train.yaml`.
 
     Returns:
-        The final metrics on the validation split, with the averaged weights where an average is kept.
+        The final metrics on the validation split, with the averaged weights where an average is kept; for classifiers
+        also those of the best checkpoint on the test split.
     """
     if cfg.check:
         manifest = find_prepared(cfg)
@@ -70,6 +72,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if trainer.limit_val_batches:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
+        metrics |= test_split(trainer, module, datamodule)
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -110,6 +113,20 @@ def validate_start(trainer: Trainer, module: LightningModule, datamodule: Lesion
         print("before the first step; validation split:")
         report(metrics)
     return {f"start/{name}": value for name, value in metrics.items()}
+
+
+def test_split(trainer: Trainer, module: LightningModule, datamodule: LesionDataModule) -> dict[str, float]:
+    """Score the test split, in stages whose module knows how; generative stages have `lfvar.evaluate` for that.
+
+    Returns:
+        The metrics, as `test/…`.
+    """
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    if not trainer.limit_test_batches or not is_overridden("test_step", module) or not len(datamodule.test_dataset):
+        return {}
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
 
 
 def quieten_lightning() -> None:
@@ -173,7 +190,7 @@ def list_files(folder: Path) -> dict[str, str]:
 
 
 def report(metrics: dict[str, float]) -> None:
-    """Print what came out, whichever stage it was: quality per region, codes or tokens per scale."""
+    """Print what came out, whichever stage it was: quality per region, codes or tokens per scale, scores per type."""
     from rich.console import Console
     from rich.table import Table
 
@@ -197,6 +214,28 @@ def report(metrics: dict[str, float]) -> None:
                 cells = [metrics.get(prefix + scale) for scale in scales]
                 table.add_row(row, *("" if cell is None else format(cell, form) for cell in cells))
             console.print(table)
+    if "val/dice" in metrics:
+        overlap = Table("lesion masks", "mean", "median")
+        for name, title in (("dice", "Dice"), ("iou", "IoU")):
+            overlap.add_row(title, f"{metrics[f'val/{name}']:.3f}", f"{metrics[f'val/{name}_median']:.3f}")
+        console.print(overlap)
+    if "val/balanced_accuracy" in metrics:
+        console.print(types_table(metrics))
+
+
+def types_table(metrics: dict[str, float]) -> Table:
+    """How well lesion types are told apart, and the recall of each."""
+    from rich.table import Table
+
+    table = Table("types", "validation", "test", "95 % of test", caption="validation: last step; test: best checkpoint")
+    recalls = [name.removeprefix("val/") for name in metrics if name.startswith("val/recall_")]
+    for name in ("balanced_accuracy", "macro_auc", *recalls):
+        val, test, low, high = (
+            metrics.get(key) for key in (f"val/{name}", f"test/{name}", f"test/{name}_low", f"test/{name}_high")
+        )
+        cells = ["" if value is None else f"{value:.3f}" for value in (val, test)]
+        table.add_row(name.replace("_", " "), *cells, "" if low is None else f"{low:.3f} to {high:.3f}")
+    return table
 
 
 @command("train")

@@ -21,6 +21,8 @@ TOKENIZERS = [name for name in EXPERIMENTS if name.startswith("vqvae")]
 TRANSFORMERS = [
     name for name in EXPERIMENTS if name.startswith("var")
 ]  # two steps of these: tests/train/test_transformer.py
+JUDGES = [name for name in EXPERIMENTS if name.startswith(("classifier", "segmenter"))]  # in tests of their own
+PIPELINES = ["demo", "ham10000"]  # of lfvar.pipeline: tests/cli/test_pipeline_command.py
 # What makes paper-scale experiments small enough for any machine; everything else stays as shipped.
 SMALL = [
     "image_size=32",
@@ -69,7 +71,7 @@ def test_transformers_compose_as_shipped(experiment):
 
 
 def test_no_experiment_is_left_out():
-    assert sorted(TOKENIZERS + TRANSFORMERS) == EXPERIMENTS
+    assert sorted(TOKENIZERS + TRANSFORMERS + JUDGES + PIPELINES) == EXPERIMENTS
 
 
 @pytest.mark.parametrize("experiment", TOKENIZERS)

@@ -60,11 +60,13 @@ class CommandRoot:
 
 @dataclass
 class TrainRoot(CommandRoot):
-    """`python -m lfvar.train`: the tokenizer (stage 1) and the transformer (stage 2)."""
+    """`python -m lfvar.train`: the tokenizer (stage 1), the transformer (stage 2), and classifiers to judge by."""
 
     resume: str | None = None  # a run folder (go on in it) or a checkpoint file (new folder)
     tokenizer: str | None = None  # stage 2: whose tokens are learned, a .ckpt of ours or a published .pth
     tokens: str = "auto"  # stage 2: its token cache if there is one (auto), none (off), or the one in this folder
+    synthetic: str | None = None  # classifier: a generated folder
+    train_on: str = "real"  # classifier: real | synthetic | both | filled (generated images where a type has few)
     compile: bool = False  # torch.compile what takes the time; the first steps are slow
     data: DataGroup = field(default_factory=DataGroup)
     model: Group = field(default_factory=dict)
@@ -103,7 +105,7 @@ class EvaluateRoot(CommandRoot):
     """`python -m lfvar.evaluate`: numbers on what was trained, with their floors (stage 4)."""
 
     stage: str = "evaluate"
-    target: str | None = None  # what is evaluated: tokenizer
+    target: str | None = None  # what is evaluated: tokenizer | transformer | generated
     ckpt: str | None = None  # a .ckpt file of ours, or published weights (.pth)
     weights: str = "ema"  # ema | last: the average over training, or the last step's
     patch_nums: list[int] | None = None  # schedule of published weights; None: the published one of image_size
@@ -111,11 +113,73 @@ class EvaluateRoot(CommandRoot):
     limit: int = 0  # that many images, evenly over the split; 0: all
     num_splits: int = 10  # random halves that floors are averaged over
     distances: list[str] | None = None  # perceptual ones: structure, perceptual_lite0; None: all that are installed
-    extractors: list[str] | None = None  # of set distances: measurements, lite0; None: all that are installed
+    extractors: list[str] | None = None  # measurements, lite0; generated: also inception, files; None: all there are
     num_pictures: int = 8  # rows of the picture; 0: none
+    tokenizer: str | None = None  # transformer: its tokenizer, if moved; generated: gives the ceiling of control
+    classifier: str | None = None  # judges types: a .ckpt of experiment=classifier
+    segmenter: str | None = None  # finds lesions in whole images: a .ckpt of experiment=segmenter
+    samples: int = 0  # transformer: images per setting; 0: one per image of the split
+    guidance: list[Any] = field(default_factory=lambda: [[0, 0]])  # pairs: strengths for type, measurements
+    filters: Group = field(default_factory=dict)  # transformer: temperature, top-k, top-p
+    generated: str | None = None  # generated: the folder of the images, written by lfvar.generate or lfvar.prepare
+    generated_split: str | None = None  # generated: only its images of this split; None: all
+    real: str | None = None  # generated: a folder to compare with; None: the prepared data
+    inception_weights: str | None = None  # generated: the published file; None: downloaded where inception is named
+    cache: str | None = None  # generated: folder for features; None: beside the images they are of
+    num_bootstrap: int = 100  # generated: replicates behind each interval; 0: none
+    neighbours: int = 5  # generated: k of precision, recall, density and coverage
+    num_pairs: int = 400  # generated: pairs of images that variety is measured on
+    matrix: str = "kid"  # generated: what source type × generated type shows: kid | fd
+    force: bool = False  # generated: FID at 2048 features for counts at which it means nothing
     device: str = "auto"  # auto | cpu | cuda | cuda:1 …
     data: DataGroup = field(default_factory=DataGroup)
     measure: MeasureGroup | None = None  # None: no measurements (`~measure`)
+
+
+@dataclass
+class PipelineRoot(CommandRoot):
+    """`python -m lfvar.pipeline`: all stages in a row, each with overrides of its own command."""
+
+    stage: str = "pipeline"
+    folder: str = MISSING  # where results go
+    until: str = "generate"  # the last step: prepare | tokenizer | tokens | transformer | generate
+    data: DataGroup = field(default_factory=DataGroup)
+    measure: MeasureGroup | None = None
+    tokenizer: list[str] = field(default_factory=list)  # overrides of lfvar.train
+    transformer: list[str] = field(default_factory=list)  # overrides of lfvar.train
+    generate: dict[str, list[str]] = field(default_factory=dict)  # name of a set: overrides of lfvar.generate
+
+
+@dataclass
+class GenerateRoot(CommandRoot):
+    """`python -m lfvar.generate`: images of the types and measurements that were asked for (stage 3)."""
+
+    stage: str = "generate"
+    mode: str | None = None  # intra | inter | matrix | sweep | balance | whole | prompt
+    prompt: Any = None  # prompt: a sentence, or a list of them
+    edits: bool | None = None  # paint on source images; None: in all modes but whole and prompt
+    ckpt: str | None = None  # the transformer: a run folder or a .ckpt file of experiment=var
+    tokenizer: str | None = None  # its tokenizer, where it is no longer where training found it
+    profiles: str | None = None  # what types measure: a prepared folder; None: of the transformer's training data
+    segmenter: str | None = None  # finds the lesion of whole images: a .ckpt of experiment=segmenter
+    weights: str = "ema"  # ema | last: the average over training, or the last step's
+    output: str | None = None  # where to; None: the run folder. The same command goes on where it stopped
+    raw: bool = False  # also keep what the decoder made, before compositing
+    full: bool = False  # also paste edits into the original photographs (needs data.root)
+    precision: str = "32"  # 32: the same bytes whatever the batch; bf16: faster
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 …
+    batch_size: int = 16
+    processes: int = 1  # of this command; GPUs get one each in turn
+    shard: str | None = None  # "3/8": only that part of the plan, for eight commands with one output folder
+    data: DataGroup = field(default_factory=DataGroup)
+    sources: Group = field(default_factory=dict)
+    ask: Group = field(default_factory=dict)
+    mask: Group = field(default_factory=dict)
+    sweep: Group = field(default_factory=dict)
+    balance: Group = field(default_factory=dict)
+    guidance: Group = field(default_factory=dict)
+    filters: Group = field(default_factory=dict)
+    editing: Group = field(default_factory=dict)
 
 
 def register_schema(name: str, schema: type[CommandRoot]) -> None:
@@ -131,3 +195,5 @@ def register_schemas() -> None:
     register_schema("base_train", TrainRoot)
     register_schema("base_prepare", PrepareRoot)
     register_schema("base_evaluate", EvaluateRoot)
+    register_schema("base_generate", GenerateRoot)
+    register_schema("base_pipeline", PipelineRoot)

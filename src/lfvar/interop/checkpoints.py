@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ import lfvar
 from lfvar.errors import ArtefactError
 from lfvar.nn.var import VAR, VARConfig
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CHECKPOINT_VERSION = 1
 """Raised with every change of what a checkpoint of ours holds or means."""
@@ -59,8 +62,8 @@ class LoadedVAR:
     """Plain data: `model`, `tokenizer` (`file`, `hash` of what ids depend on), `condition`, `lfvar_version`, …"""
 
 
-def describe_checkpoint(kind: str, config: VQVAEConfig | VARConfig) -> dict[str, Any]:
-    """What a checkpoint says about itself: plain data."""
+def describe_checkpoint(kind: str, config: DataclassInstance) -> dict[str, Any]:
+    """What a checkpoint says about itself, the sizes of its net among it: plain data."""
     return {
         "version": CHECKPOINT_VERSION,
         "kind": kind,
@@ -119,9 +122,9 @@ def load_vqvae(path: str | Path, weights: Literal["ema", "last"] = "ema") -> VQV
         raise ArtefactError(f"{path} holds a {about['kind']}, not a tokenizer", cure="give a tokenizer's checkpoint")
     try:
         net = VQVAE(VQVAEConfig(**about["model"]))
-        net.load_state_dict(_net_weights(checkpoint, weights))
-    except _UNKNOWN as error:
-        raise _unknown(path, "tokenizer", about, error) from error
+        net.load_state_dict(net_weights(checkpoint, weights))
+    except UNKNOWN as error:
+        raise unknown_model(path, "tokenizer", about, error) from error
     return net.eval()
 
 
@@ -144,23 +147,25 @@ def load_var(path: str | Path, weights: Literal["ema", "last"] = "ema") -> Loade
         )
     try:
         net = VAR(VARConfig(**about["model"]))
-        net.load_state_dict(_net_weights(checkpoint, weights))
-    except _UNKNOWN as error:
-        raise _unknown(path, "transformer", about, error) from error
+        net.load_state_dict(net_weights(checkpoint, weights))
+    except UNKNOWN as error:
+        raise unknown_model(path, "transformer", about, error) from error
     return LoadedVAR(net.eval(), ConditionMeaning.from_dict(about), about)
 
 
-_UNKNOWN = (RuntimeError, TypeError, ValueError)  # tensors of other names or shapes, settings that are gone
+UNKNOWN = (RuntimeError, TypeError, ValueError)
+"""What a net raises that gets tensors of other names or shapes, or settings that are gone."""
 
 
-def _unknown(path: str | Path, what: str, about: Mapping[str, Any], error: Exception) -> ArtefactError:
+def unknown_model(path: str | Path, what: str, about: Mapping[str, Any], error: Exception) -> ArtefactError:
+    """The error for a checkpoint whose net cannot be built by this version; `what` names the kind of net."""
     return ArtefactError(
         f"{path} holds a {what} that this lfvar does not know: {str(error).splitlines()[-1].strip()}",
         cure=f"use lfvar {about.get('lfvar_version', 'of its time')}, or train again",
     )
 
 
-def _net_weights(checkpoint: Mapping[str, Any], weights: Literal["ema", "last"]) -> dict[str, Tensor]:
+def net_weights(checkpoint: Mapping[str, Any], weights: Literal["ema", "last"]) -> dict[str, Tensor]:
     """What belongs to `net` in a module's state, averaged as far as an average was kept."""
     prefix = "net."
     state = {name[len(prefix) :]: t for name, t in checkpoint["state_dict"].items() if name.startswith(prefix)}

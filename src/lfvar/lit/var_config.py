@@ -26,11 +26,12 @@ class ConditionConfig:
     """Where the lesion mask is, token by token."""
     drop: ConditionDropConfig = field(default_factory=ConditionDropConfig)
     """How often types and measurements are taken away."""
-    own_mask: float = 0.6
+    own_mask: float = 0.7
     """Share of samples told their own lesion mask (`mask`)."""
-    other_mask: float = 0.3
-    """Share told the mask of another image of the step, so that the net paints lesions where a mask is, and skin too:
-    the rest is told none, and learns whole images."""
+    other_mask: float = 0.0
+    """Share told the mask of another image of the step, so that the net learns to go on with whatever surrounds a mask,
+    skin too; then a mask is no promise of a lesion, and edits may leave parts of it bare. The rest is told none, and
+    learns whole images."""
 
     def __post_init__(self) -> None:
         for name in ("own_mask", "other_mask"):

@@ -85,6 +85,12 @@ class KVCache:
         """Count the tokens that every block has stored."""
         self.length += num_tokens
 
+    def rewind(self, length: int = 0) -> None:
+        """Forget all tokens but the first `length`, and keep the storage."""
+        if not 0 <= length <= self.capacity:
+            raise ValueError(f"a cache of {self.capacity} tokens cannot hold {length}")
+        self.length = length
+
     def clear(self) -> None:
         """Forget everything and keep the storage."""
-        self.length = 0
+        self.rewind()

@@ -6,6 +6,7 @@ bicubic interpolation is deterministic on CUDA. Both are linear and separable, s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -15,21 +16,31 @@ from torch import Tensor
 
 def area_resize(x_BCHW: Tensor, side: int) -> Tensor:
     """Mean over the cell of each output position; cells overlap where sizes do not divide (`mode="area"`)."""
-    return _apply(x_BCHW, _area_matrix(x_BCHW.shape[-1], side))
+    return _apply(x_BCHW, _area_matrix, side)
 
 
 def bicubic_resize(x_BCHW: Tensor, side: int) -> Tensor:
     """Bicubic interpolation without antialiasing, `align_corners=False`."""
-    return _apply(x_BCHW, _bicubic_matrix(x_BCHW.shape[-1], side))
+    return _apply(x_BCHW, _bicubic_matrix, side)
 
 
-def _apply(x_BCHW: Tensor, matrix: Tensor) -> Tensor:
-    if x_BCHW.shape[-1] != x_BCHW.shape[-2]:
+def _apply(x_BCHW: Tensor, make: Callable[[int, int], Tensor], side: int) -> Tensor:
+    size = x_BCHW.shape[-1]
+    if size != x_BCHW.shape[-2]:
         raise ValueError(f"only square maps are resized, got {tuple(x_BCHW.shape[-2:])}")
-    if matrix.shape[0] == matrix.shape[1]:
+    if size == side:
         return x_BCHW
-    matrix = matrix.to(x_BCHW)
+    matrix = _placed(make, size, side, x_BCHW.device, x_BCHW.dtype)
     return matrix @ x_BCHW @ matrix.T
+
+
+@lru_cache(maxsize=256)
+def _placed(
+    make: Callable[[int, int], Tensor], size: int, side: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    # A copy to a GPU waits for everything launched before it, so it is made once. Never an inference tensor, as below.
+    with torch.inference_mode(False), torch.no_grad():
+        return make(size, side).to(device, dtype)
 
 
 @lru_cache(maxsize=256)

@@ -209,7 +209,9 @@ class VAR(nn.Module):
             device=device,
         )
 
-    def step(self, k: int, inputs_BlC: Tensor | None, prepared: Prepared, cache: KVCache) -> Tensor:
+    def step(
+        self, k: int, inputs_BlC: Tensor | None, prepared: Prepared, cache: KVCache, wanted_n: Tensor | None = None
+    ) -> Tensor:
         """Logits of scale k, after `step` was called for every scale before it on the same cache.
 
         Args:
@@ -217,9 +219,10 @@ class VAR(nn.Module):
             inputs_BlC: `scale_inputs(f̂ after scale k-1, p_k)`; None for the first scale.
             prepared: From `prepare`, the same for all scales.
             cache: From `new_cache`; extended by this scale.
+            wanted_n: int64, which tokens get logits, numbered row by row over (B, p_k²); None: all of them.
 
         Returns:
-            float32 (B, p_k², V).
+            float32 (B, p_k², V), or (n, V) of the wanted ones.
 
         Raises:
             ValueError: When a scale is out of turn or lacks its inputs.
@@ -235,7 +238,7 @@ class VAR(nn.Module):
         for index, (block, modulation_B16D) in enumerate(zip(self.blocks, prepared.blocks, strict=True)):
             x_BlD = block(x_BlD, modulation_B16D, cache, index)
         cache.advance(x_BlD.shape[1])
-        return self._logits(x_BlD, prepared)
+        return self._logits(x_BlD, prepared, wanted_n)
 
     def _start(self, prepared: Prepared) -> Tensor:
         return prepared.vector_BD[:, None] + self.start_1lD
@@ -247,9 +250,13 @@ class VAR(nn.Module):
             return x_BlD
         return x_BlD + self.conditioning.regions(prepared.region_BL[:, place])
 
-    def _logits(self, x_BlD: Tensor, prepared: Prepared) -> Tensor:
+    def _logits(self, x_BlD: Tensor, prepared: Prepared, wanted_n: Tensor | None = None) -> Tensor:
         scale_B1D, shift_B1D = prepared.head_B12D.float().unbind(2)
-        return self.head(modulated_norm(x_BlD.float(), scale_B1D, shift_B1D)).float()
+        if wanted_n is not None:  # one token per row
+            row_n, x_BlD = wanted_n // x_BlD.shape[1], x_BlD.flatten(0, 1)[wanted_n, None]
+            scale_B1D, shift_B1D = scale_B1D[row_n], shift_B1D[row_n]
+        logits_BlV = self.head(modulated_norm(x_BlD.float(), scale_B1D, shift_B1D)).float()
+        return logits_BlV if wanted_n is None else logits_BlV[:, 0]
 
     def _block(self, index: int) -> TransformerBlock:
         config = self.config

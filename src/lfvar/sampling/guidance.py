@@ -88,14 +88,14 @@ def combine_branches(logits_RlV: Tensor, branches: list[Branch], share: float) -
     """Guided logits (B, l, V).
 
     Args:
-        logits_RlV: Logits of all branches, stacked as by `branch_conditions`.
+        logits_RlV: Logits of all branches, stacked along the first dimension as by `branch_conditions`; or (R·n, V).
         branches: What each counts for.
         share: The part of the full strength that counts at this scale.
     """
-    pieces = logits_RlV.chunk(len(branches))
+    pieces = logits_RlV.tensor_split(len(branches))
     if len(branches) == 1 or share == 0:
         return pieces[0]
     guided_BlV = pieces[0] * (1 + share * branches[0].weight)
     for piece_BlV, branch in zip(pieces[1:], branches[1:], strict=True):
-        guided_BlV = guided_BlV + share * branch.weight * piece_BlV
+        guided_BlV.add_(piece_BlV, alpha=share * branch.weight)
     return guided_BlV

@@ -11,10 +11,12 @@ from lfvar.nn.conditioning import Condition
 from lfvar.nn.quantiser import MultiScaleQuantiser
 from lfvar.nn.scale_inputs import scale_inputs
 from lfvar.nn.var import VAR
-from lfvar.sampling.filters import Filters, filter_logits
-from lfvar.sampling.guidance import Guidance, branch_conditions, combine_branches, guidance_branches
+from lfvar.sampling.cuda_graphs import SampleGraphs
+from lfvar.sampling.filters import Filters
+from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.masking import Kept
-from lfvar.sampling.noise import SampleNoise, race
+from lfvar.sampling.noise import SampleNoise
+from lfvar.sampling.scale_sampler import ScaleSampler
 
 
 @torch.no_grad()
@@ -27,12 +29,13 @@ def sample(
     filters: Filters,
     seeds: Sequence[int],
     keep: Kept | None = None,
+    graphs: SampleGraphs | None = None,
 ) -> list[Tensor]:
     """Draw one token map per scale for each row of the condition.
 
     In float32 a seed gives the same ids whatever the rest of the batch. (Products of another batch size round in
     another order; that can only decide between two tokens whose scores are equal up to that rounding.) Wrap the call
-    in `torch.autocast` for speed; what turns ids into features stays in float32.
+    in `torch.autocast` for speed (and see `lfvar.sampling.lowered`); what turns ids into features stays in float32.
 
     Args:
         net: In evaluation mode.
@@ -41,7 +44,9 @@ def sample(
         guidance: Strengths for type and measurements.
         filters: Temperature, top-k, top-p.
         seeds: One per sample.
-        keep: Tokens of a source image that must stay.
+        keep: Tokens of a source image that must stay. They get neither logits nor a draw, but their noise is drawn:
+            what a sample draws does not depend on its mask.
+        graphs: Recorded launches of this net, for a GPU that waits for Python; None: plain calls.
 
     Returns:
         int64 (B, p_k²) for each scale, coarse to fine; `VQVAE.decode_ids` makes images of them.
@@ -50,20 +55,19 @@ def sample(
         ValueError: When numbers of samples or schedules differ, or the net is in training mode.
     """
     _check(net, quantiser, condition, seeds, keep)
-    branches = guidance_branches(guidance, net.conditioning)
-    prepared = net.prepare(branch_conditions(condition, branches, net.conditioning))
-    cache = net.new_cache(len(branches) * len(condition))
-    noise = SampleNoise(seeds, condition.label_B.device)
-    num_scales = len(net.schedule)
-    latent = (quantiser.latent_channels, net.schedule.latent_size, net.schedule.latent_size)
-    f_hat_BChw = torch.zeros(len(condition), *latent, device=condition.label_B.device)
+    device = condition.label_B.device
+    scales = ScaleSampler(net, guidance, filters) if graphs is None else graphs.of(net, guidance, filters, condition)
+    scales.start(condition)
+    noise = SampleNoise(seeds, device)
+    # All at once, before the first scale: on a GPU, counting what is free waits for everything launched before.
+    free = [None if keep is None else (~keep.keep[k]).flatten().nonzero()[:, 0] for k in range(len(net.schedule))]
+    size = net.schedule.latent_size
+    f_hat_BChw = torch.zeros(len(condition), quantiser.latent_channels, size, size, device=device)
     ids: list[Tensor] = []
     for k, side in enumerate(net.schedule.patch_nums):
-        inputs_RlC = scale_inputs(f_hat_BChw, side).repeat(len(branches), 1, 1) if k else None
-        logits_RlV = net.step(k, inputs_RlC, prepared, cache)
-        logits_BlV = combine_branches(logits_RlV, branches, guidance.share(k, num_scales))
-        noise_BlV = noise.exponential(side * side, logits_BlV.shape[-1])
-        ids_Bl = race(filter_logits(logits_BlV, filters), noise_BlV)
+        inputs_BlC = scale_inputs(f_hat_BChw, side) if k else None
+        noise_BlV = noise.exponential(side * side, net.config.vocab_size)
+        ids_Bl = scales.draw(k, inputs_BlC, noise_BlV, free[k])
         if keep is not None:
             ids_Bl = keep.force(k, ids_Bl, f_hat_BChw, quantiser)
         f_hat_BChw = f_hat_BChw + quantiser.contribution_of_ids(k, ids_Bl)

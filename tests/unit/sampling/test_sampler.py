@@ -3,45 +3,26 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfvar.nn.conditioning import Condition
 from lfvar.nn.quantiser import MultiScaleQuantiser
-from lfvar.nn.scale_inputs import teacher_inputs
-from lfvar.nn.var import VAR, VARConfig
+from lfvar.nn.scale_inputs import scale_inputs, teacher_inputs
+from lfvar.nn.var import VAR
 from lfvar.sampling.filters import Filters, filter_logits
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.masking import Kept
 from lfvar.sampling.noise import SampleNoise
 from lfvar.sampling.sampler import sample
-from lfvar.scales import ScaleSchedule
-
-SCHEDULE = ScaleSchedule((1, 2, 3, 4))
-CONFIG = VARConfig(
-    depth=2, width=24, num_heads=2, patch_nums=SCHEDULE.patch_nums, vocab_size=50, latent_channels=4, num_classes=3,
-    num_measurements=5, measurement_width=4,
-)  # fmt: skip
-SETTINGS = {"guidance": Guidance(1.0, 2.0), "filters": Filters(top_k=40, top_p=0.95)}
+from lfvar.sampling.scale_sampler import ScaleSampler
+from sampling_examples import CONFIG, SCHEDULE, SETTINGS, conditions, lively_net, lively_quantiser
 
 
 @pytest.fixture(scope="module")
 def net():
-    torch.manual_seed(0)
-    net = VAR(CONFIG)
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return net.eval()
+    return lively_net()
 
 
 @pytest.fixture(scope="module")
 def quantiser():
-    torch.manual_seed(1)
-    quantiser = MultiScaleQuantiser(SCHEDULE, 50, 4)
-    torch.nn.init.normal_(quantiser.codebook.weight)
-    return quantiser
-
-
-def conditions(size):
-    generator = torch.Generator().manual_seed(3)
-    return Condition(torch.arange(size) % 3, torch.randn(size, 5, generator=generator))
+    return lively_quantiser()
 
 
 def scores(net, quantiser, condition, ids, seed):
@@ -101,6 +82,27 @@ def test_kept_tokens_stay_and_the_rest_is_sampled(net, quantiser):
     nothing = [torch.zeros_like(k) for k in keep]
     free = sample(net, quantiser, condition, seeds=[1, 2], keep=Kept(source, nothing), **SETTINGS)
     assert all(map(torch.equal, free, sample(net, quantiser, condition, seeds=[1, 2], **SETTINGS)))
+
+
+def test_kept_tokens_change_no_other_draw(net, quantiser):
+    """Whatever is kept gets no logits; the free tokens are those of drawing all of them and putting the kept over."""
+    condition, seeds = conditions(3), [1, 2, 3]
+    torch.manual_seed(4)
+    source = [torch.randint(50, (3, n)) for n in SCHEDULE.lengths]
+    keep = [torch.rand(3, n) > 0.5 for n in SCHEDULE.lengths]
+    for keep_Bl in keep:
+        keep_Bl[1], keep_Bl[2] = True, False
+    keep[1][:] = True
+    edited = sample(net, quantiser, condition, seeds=seeds, keep=Kept(source, keep), **SETTINGS)
+
+    scales, noise = ScaleSampler(net, *SETTINGS.values()), SampleNoise(seeds, "cpu")
+    scales.start(condition)
+    f_hat = torch.zeros(3, 4, 4, 4)
+    for k, side in enumerate(SCHEDULE.patch_nums):
+        drawn = scales.draw(k, scale_inputs(f_hat, side) if k else None, noise.exponential(side * side, 50))
+        ids = torch.where(keep[k], source[k], drawn)
+        assert torch.equal(ids, edited[k])
+        f_hat = f_hat + quantiser.contribution_of_ids(k, ids)
 
 
 def test_requantised_editing_ends_nearer_to_the_source(net, quantiser):

@@ -1,0 +1,1 @@
+"""What the evaluation commands do, target by target."""

@@ -1,0 +1,263 @@
+"""Is a transformer steered by what it is told? Ask for other lesions, measure what comes out.
+
+Every image of a split gets a donor, another lesion of the split. Three tasks:
+
+- `edit`: paint into the image's own mask, with the donor's type and measurements;
+- `placed`: a new image with a lesion in the donor's mask (only nets that look at masks);
+- `whole`: a new image with the donor's type and measurements, the mask not told.
+
+In the last two a segmenter finds the lesion, and all measurements are taken inside what it finds: shape is no gift.
+
+What is asked is compared with what is measured (`lfvar.metrics.control`), for several guidance strengths, and for less
+told: `type` leaves the measurements free, `nothing` the type too. What these reach is what no steering reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lfvar.measure.extract import MeasureSettings
+from lfvar.measure.schema import FEATURE_NAMES
+from lfvar.measure.standardise import Standardiser
+from lfvar.metrics.control import control_table, summarise_control
+from lfvar.metrics.extractors import measurement_features
+from lfvar.metrics.frechet import feature_distance
+from lfvar.metrics.preservation import FOLLOWS_FROM_MASK
+from lfvar.metrics.remeasure import remeasuring
+from lfvar.sampling.editing import EditConfig, Job, Result
+from lfvar.sampling.filters import Filters
+from lfvar.sampling.guidance import Guidance
+
+Task = Literal["edit", "placed", "whole"]
+TASKS: tuple[Task, ...] = get_args(Task)
+Told = Literal["all", "type", "nothing"]
+
+
+class Run(Protocol):
+    """`Synthesizer.run`."""
+
+    def __call__(
+        self, jobs: Sequence[Job], *, guidance: Guidance, filters: Filters, editing: EditConfig, batch_size: int
+    ) -> Iterator[Result]:
+        """Results in the order of jobs."""
+
+
+Segment = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
+"""Images (B, H, W, 3) to lesion masks (B, H, W)."""
+Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
+"""Images (B, H, W, 3) to the index of their type."""
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Real lesions, a row each."""
+
+    image_NHWC: NDArray[np.uint8]
+    mask_NHW: NDArray[np.bool_]
+    label_N: tuple[str, ...]
+    lesion_N: tuple[str, ...]
+    """Images of one lesion share it."""
+    values_NM: NDArray[np.float64]
+    """Measurements in schema order and natural units; NaN where missing."""
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one row of the table is made."""
+
+    task: Task
+    told: Told
+    guidance: Guidance
+    editing: EditConfig = field(default_factory=EditConfig)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What one setting gave."""
+
+    setting: Setting
+    image_NHWC: NDArray[np.uint8]
+    mask_NHW: NDArray[np.bool_]
+    """The source's (`edit`), or what the segmenter found (empty where it found nothing)."""
+    control: pd.DataFrame
+    """From `control_table`."""
+    measured_NM: NDArray[np.float64]
+    frechet: float
+    """Fréchet distance of standardised measurements to the donors' (image-dependent ones)."""
+    agreement: float | None
+    """Balanced accuracy of a classifier of real images, against the type asked; None without a classifier."""
+
+    @property
+    def measurement_strength(self) -> float:
+        """Of the guidance, whether it was given apart or with the type's."""
+        guidance = self.setting.guidance
+        strength = guidance.measurement_strength
+        return guidance.class_strength if strength is None else strength
+
+    def summary(self) -> dict[str, Any]:
+        """One flat row."""
+        parts = summarise_control(self.control)
+        image, mask = parts["depends on the image"], parts["from the mask"]
+        return {
+            "task": self.setting.task,
+            "told": self.setting.told,
+            "class_strength": self.setting.guidance.class_strength,
+            "measurement_strength": self.measurement_strength,
+            "images": len(self.image_NHWC),
+            "without_lesion": int((~self.mask_NHW.any(axis=(1, 2))).sum()),
+            "spearman_histogram": parts["histogram"]["spearman_median"],
+            "spearman_texture": parts["texture"]["spearman_median"],
+            "spearman_clinical": parts["clinical"]["spearman_median"],
+            "spearman_mask": None if self.setting.task == "edit" else mask["spearman_median"],
+            "spearman": image["spearman_median"],
+            "within_type": image["within_type_median"],
+            "error": image["error_median"],
+            "type_agreement": self.agreement,
+            "frechet_measurements": self.frechet,
+        }
+
+
+def choose_donors(lesion_N: Sequence[str], count: int, seed: int) -> list[tuple[int, int]]:
+    """Pairs of image and donor, never of one lesion.
+
+    Every image, and every donor, comes up as often as any other, up to one.
+
+    Args:
+        lesion_N: Lesion of each image.
+        count: How many pairs.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: When all images are of one lesion.
+    """
+    if len(set(lesion_N)) < 2:
+        raise ValueError("donors are other lesions, and there is only one")
+    rng = np.random.default_rng([seed, 0x646F6E6F72])
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < count:
+        order = rng.permutation(len(lesion_N)).tolist()
+        shift = int(rng.integers(1, len(order)))
+        donors = order[shift:] + order[:shift]
+        for place, image in enumerate(order):
+            if lesion_N[donors[place]] == lesion_N[image]:  # swap with the first place where both fit
+                other = next(
+                    (
+                        index
+                        for index in range(len(order))
+                        if lesion_N[donors[index]] != lesion_N[image]
+                        and lesion_N[donors[place]] != lesion_N[order[index]]
+                    ),
+                    None,
+                )
+                if other is not None:
+                    donors[place], donors[other] = donors[other], donors[place]
+        pairs += [(i, j) for i, j in sorted(zip(order, donors, strict=True)) if lesion_N[i] != lesion_N[j]]
+    return pairs[:count]
+
+
+def plan_jobs(lesions: Lesions, pairs: Sequence[tuple[int, int]], setting: Setting) -> list[Job]:
+    """Jobs of one setting. The n-th pair has seed n in every setting, so that settings differ in nothing else."""
+    jobs = []
+    for seed, (image, donor) in enumerate(pairs):
+        values_M, asked_M = lesions.values_NM[donor], _asked_features(setting.task)
+        chosen = asked_M & np.isfinite(values_M) & (setting.told == "all")
+        edits = setting.task == "edit"
+        mask_of = {"edit": image, "placed": donor, "whole": None}[setting.task]
+        jobs.append(
+            Job(
+                seed=seed,
+                label=None if setting.told == "nothing" else lesions.label_N[donor],
+                measurements={FEATURE_NAMES[i]: float(values_M[i]) for i in np.flatnonzero(chosen)},
+                image_HWC=lesions.image_NHWC[image] if edits else None,
+                mask_HW=None if mask_of is None else lesions.mask_NHW[mask_of],
+            )
+        )
+    return jobs
+
+
+def steer(
+    run: Run,
+    lesions: Lesions,
+    pairs: Sequence[tuple[int, int]],
+    setting: Setting,
+    *,
+    classes: Sequence[str],
+    spreads: Mapping[str, NDArray[np.float64]],
+    standardiser: Standardiser,
+    measure: MeasureSettings,
+    filters: Filters,
+    segment: Segment | None = None,
+    classify: Classify | None = None,
+    batch_size: int = 32,
+    workers: int = 1,
+) -> Steered:
+    """Generate the images of a setting, measure them, compare.
+
+    Args:
+        run: Generates.
+        lesions: Of the split.
+        pairs: From `choose_donors`.
+        setting: What to do.
+        classes: Types in the order of the classifier's indices.
+        spreads: From `lfvar.metrics.control.type_spreads`, of real lesions.
+        standardiser: Of real training lesions.
+        measure: How to measure.
+        filters: Temperature, top-k, top-p.
+        segment: Finds lesions; needed for all but `edit`.
+        classify: Tells types apart.
+        batch_size: Samples made at once; changes nothing else.
+        workers: Processes that measure.
+    """
+    jobs = plan_jobs(lesions, pairs, setting)
+    made = run(jobs, guidance=setting.guidance, filters=filters, editing=setting.editing, batch_size=batch_size)
+    image_NHWC = np.stack([result.image_HWC for result in made])
+    if setting.task == "edit":
+        mask_NHW = lesions.mask_NHW[[image for image, _ in pairs]]
+    elif segment is None:
+        raise ValueError("whole images have no mask: a segmenter is needed to measure them")
+    else:
+        mask_NHW = segment(image_NHWC)
+    measured_NM = measure_all(image_NHWC, mask_NHW, measure, workers)
+    donors = [donor for _, donor in pairs]
+    label_N = [lesions.label_N[donor] for donor in donors]
+    asked_NM = np.where(_asked_features(setting.task), lesions.values_NM[donors], np.nan)
+    return Steered(
+        setting=setting,
+        image_NHWC=image_NHWC,
+        mask_NHW=mask_NHW,
+        control=control_table(asked_NM, measured_NM, label_N, spreads),
+        measured_NM=measured_NM,
+        frechet=feature_distance(
+            measurement_features(measured_NM, standardiser),
+            measurement_features(lesions.values_NM[donors], standardiser),
+        ),
+        agreement=None if classify is None else _agreement(classify(image_NHWC), [*map(classes.index, label_N)]),
+    )
+
+
+def measure_all(
+    image_NHWC: NDArray[np.uint8], mask_NHW: NDArray[np.bool_], settings: MeasureSettings, workers: int
+) -> NDArray[np.float64]:
+    """Measurements (N, M) in schema order; NaN for an image without lesion."""
+    with remeasuring(settings, len(image_NHWC), workers=workers) as measure:
+        return measure(image_NHWC, mask_NHW)
+
+
+def _asked_features(task: Task) -> NDArray[np.bool_]:
+    """(M,): with a mask given, what the mask decides is not the donor's to ask."""
+    return ~FOLLOWS_FROM_MASK if task == "edit" else np.ones_like(FOLLOWS_FROM_MASK)
+
+
+def _agreement(found_N: NDArray[np.int64], asked_N: Sequence[int]) -> float:
+    """Mean over types asked of the share that is seen as that type."""
+    asked = np.asarray(asked_N)
+    return float(np.mean([(found_N[asked == label] == label).mean() for label in np.unique(asked)]))

@@ -1,0 +1,251 @@
+"""`python -m lfvar.evaluate target=transformer ckpt=PATH segmenter=PATH classifier=PATH`: is it steered, how well?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from lfvar.config import build, finish_card, make_card, print_card, run_folder, start_card
+from lfvar.data.dataset import LesionDataset
+from lfvar.data.manifest import Manifest
+from lfvar.data.measurements import MeasurementRows
+from lfvar.errors import ConfigError
+from lfvar.evaluate import pick_device, split_dataset, training_standardiser, with_image_size
+from lfvar.evaluation.steering import (
+    TASKS,
+    Classify,
+    Lesions,
+    Segment,
+    Setting,
+    choose_donors,
+    measure_all,
+    steer,
+)
+from lfvar.evaluation.teacher_forcing import score_tokens
+from lfvar.evaluation.transformer_report import TransformerReport, describe, render_page, write_report
+from lfvar.measure.run import read_table
+from lfvar.measure.schema import FEATURE_NAMES
+from lfvar.metrics.control import control_table, summarise_control, type_spreads
+from lfvar.prepare import find_prepared, require_prepared
+from lfvar.sampling.guidance import Guidance
+from lfvar.synthesizer import Synthesizer
+from lfvar.types import Batch
+
+if TYPE_CHECKING:
+    from lfvar.evaluation.steering import Told
+
+
+def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
+    """`target=transformer`: load, ask, measure, write and print.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        ArtefactError: A checkpoint is missing, damaged, or does not belong to the others.
+        DataError: The split is empty.
+    """
+    start = time.monotonic()
+    if cfg.ckpt is None:
+        raise ConfigError("ckpt is not set: there is no transformer", cure="set ckpt=<run folder of experiment=var>")
+    guidances = read_guidances(cfg.guidance)
+    synthesizer = Synthesizer.from_run(
+        Path(cfg.ckpt), tokenizer=cfg.tokenizer, weights=cfg.weights, device=str(pick_device(cfg.device))
+    )
+    cfg = with_image_size(cfg, synthesizer.image_size)
+    hashes = dict(synthesizer.hashes)
+    if cfg.check:
+        found = find_prepared(cfg)
+        print_card(make_card(cfg, data_hashes=hashes | ({"manifest": found.hash} if found else {})))
+        return None
+    manifest = require_prepared(cfg)
+    standardiser = training_standardiser(cfg, manifest)
+    dataset = split_dataset(cfg, manifest)
+    folder = run_folder(cfg)
+    start_card(cfg, folder, data_hashes=hashes | {"manifest": manifest.hash})
+    status, metrics, files = "failed", {}, {}
+    try:
+        tokens = score_tokens(synthesizer.net, synthesizer.tokenizer, batches_of(dataset, synthesizer, cfg))
+        lesions = read_lesions(dataset, Path(cfg.data.folder), manifest)
+        pairs = choose_donors(lesions.lesion_N, cfg.samples or len(lesions), cfg.seed)
+        segment, classify, notes = load_judges(cfg, synthesizer)
+        spreads = spreads_of(manifest, Path(cfg.data.folder))
+        shared: dict[str, Any] = {
+            "classes": synthesizer.classes,
+            "spreads": spreads,
+            "standardiser": standardiser,
+            "measure": build(cfg.measure.settings),
+            "filters": build(cfg.filters),
+            "segment": segment,
+            "classify": classify,
+            "workers": cfg.measure.workers or 1,
+        }
+        steered = []
+        for setting in plan_settings(guidances, synthesizer, has_segmenter=segment is not None):
+            steered.append(steer(synthesizer.run, lesions, pairs, setting, **shared))
+            print(describe(steered[-1]), flush=True)
+        report = TransformerReport(
+            tokens=tokens,
+            ceiling=summarise_control(ceiling_of(lesions, synthesizer, spreads, shared)),
+            steered=steered,
+            about={
+                "transformer": str(cfg.ckpt),
+                "hashes": hashes,
+                "data": {"name": manifest.header.name, "split": cfg.split, "images": len(lesions)},
+                "samples": len(pairs),
+                "classifier": cfg.classifier,
+                "segmenter": cfg.segmenter,
+            },
+            notes=notes,
+        )
+        files = write_report(folder, report, lesions, pairs)
+        metrics, status = dict(report.rows.iloc[0]), "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        finish_card(folder, metrics=_plain(metrics), seconds=time.monotonic() - start, files=files, status=status)
+    print(render_page(report), flush=True)
+    for name, path in files.items():
+        print(f"{name}: {path}")
+    return report
+
+
+def read_guidances(pairs: Sequence[Sequence[float]]) -> list[Guidance]:
+    """Strengths for type and measurements.
+
+    Raises:
+        ConfigError: An entry is no pair of numbers.
+    """
+    wrong = [pair for pair in pairs if len(pair) != 2]
+    if wrong or not pairs:
+        raise ConfigError(
+            f"guidance={list(map(list, pairs))} is no list of pairs",
+            cure="write one pair of strengths for type and measurements per row: guidance=[[0,0],[2,2]]",
+        )
+    return [Guidance(class_strength=float(c), measurement_strength=float(m)) for c, m in pairs]
+
+
+def plan_settings(guidances: Sequence[Guidance], synthesizer: Synthesizer, *, has_segmenter: bool) -> list[Setting]:
+    """All rows: every guidance with everything told, then less told without guidance."""
+    conditioning = synthesizer.net.conditioning
+    tasks = [task for task in TASKS if task == "edit" or has_segmenter]
+    if conditioning.regions is None:
+        tasks = [task for task in tasks if task != "placed"]
+    settings = []
+    for task in tasks:
+        done = set()
+        for guidance in guidances:
+            if not conditioning.can_drop_measurements:
+                guidance = Guidance(class_strength=guidance.class_strength)
+            if guidance not in done:
+                settings.append(Setting(task, "all", guidance))
+                done.add(guidance)
+        less: list[Told] = ["type", "nothing"] if conditioning.can_drop_measurements else []
+        settings += [Setting(task, told, Guidance()) for told in less]
+    return settings
+
+
+def read_lesions(dataset: LesionDataset, folder: Path, manifest: Manifest) -> Lesions:
+    """Images, masks, types and measurements of a split; images without lesion are left out."""
+    values_of = read_table(folder, manifest).set_index("image_id")[list(FEATURE_NAMES)]
+    rows = [row for row in dataset.rows if row.lesion_fraction > 0]
+    pixels = [dataset.read(row) for row in rows]
+    return Lesions(
+        image_NHWC=np.stack([image for image, _ in pixels]),
+        mask_NHW=np.stack([mask > 0 for _, mask in pixels]),
+        label_N=tuple(row.label for row in rows),
+        lesion_N=tuple(row.lesion_id or row.image_id for row in rows),
+        values_NM=values_of.loc[[row.image_id for row in rows]].to_numpy(np.float64),
+    )
+
+
+def spreads_of(manifest: Manifest, folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Spread of each measurement among all real lesions of each type."""
+    values = read_table(folder, manifest).set_index("image_id")[list(FEATURE_NAMES)]
+    rows = [row for row in manifest.rows if row.lesion_fraction > 0]
+    return type_spreads(values.loc[[row.image_id for row in rows]].to_numpy(np.float64), [row.label for row in rows])
+
+
+def batches_of(dataset: LesionDataset, synthesizer: Synthesizer, cfg: DictConfig) -> list[Batch]:
+    """The split as the transformer saw its training images: measurements on the scales of its checkpoint."""
+    if synthesizer.standardiser is not None:
+        measured = read_table(Path(cfg.data.folder), Manifest.read(Path(cfg.data.folder)))
+        dataset.measurements = MeasurementRows.of_table(measured, synthesizer.standardiser, synthesizer.feature_names)
+    samples = [dataset[index] for index in range(len(dataset))]
+    return [Batch.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
+
+
+def load_judges(cfg: DictConfig, synthesizer: Synthesizer) -> tuple[Segment | None, Classify | None, list[str]]:
+    """Segmenter and classifier as functions of byte images, and what is left out without them."""
+    from lfvar.interop.classifiers import load_classifier
+    from lfvar.interop.segmenters import load_segmenter, segment_lesions
+
+    notes: list[str] = []
+    segment: Segment | None = None
+    classify: Classify | None = None
+    if cfg.segmenter is None:
+        notes.append("whole images were not made: they come without a mask; give segmenter=PATH (experiment=segmenter)")
+    else:
+        segmenter = load_segmenter(Path(cfg.segmenter))
+        require_size("segmenter", segmenter.image_size, synthesizer.image_size)
+
+        def segment(image_NHWC: NDArray[np.uint8]) -> NDArray[np.bool_]:
+            return segment_lesions(segmenter.net, torch.cat(in_batches(image_NHWC)))
+
+    if cfg.classifier is None:
+        notes.append("type agreement was not judged; give classifier=PATH (experiment=classifier)")
+    else:
+        classifier = load_classifier(Path(cfg.classifier))
+        require_size("classifier", classifier.image_size, synthesizer.image_size)
+        if tuple(classifier.classes) != tuple(synthesizer.classes):
+            raise ConfigError(
+                f"the classifier knows the types {', '.join(classifier.classes)}, the transformer "
+                f"{', '.join(synthesizer.classes)}",
+                cure="give a classifier that was trained on the same dataset",
+            )
+
+        @torch.no_grad()
+        def classify(image_NHWC: NDArray[np.uint8]) -> NDArray[np.int64]:
+            return torch.cat([classifier.net(batch).argmax(dim=1) for batch in in_batches(image_NHWC)]).numpy()
+
+    return segment, classify, notes
+
+
+def require_size(what: str, found: int, wanted: int) -> None:
+    """Refuse a judge of another image size."""
+    if found != wanted:
+        raise ConfigError(
+            f"the {what} takes images of {found} pixels, the transformer makes {wanted}",
+            cure=f"train a {what} with image_size={wanted}",
+        )
+
+
+def in_batches(image_NHWC: NDArray[np.uint8], size: int = 64) -> list[torch.Tensor]:
+    """Images in [-1, 1], (B, C, H, W)."""
+    image_NCHW = torch.from_numpy(image_NHWC).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return list(image_NCHW.split(size))
+
+
+def ceiling_of(
+    lesions: Lesions, synthesizer: Synthesizer, spreads: Mapping[str, NDArray[np.float64]], shared: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Control that the tokenizer would allow: every lesion, asked for itself, comes back as its reconstruction."""
+    device = next(synthesizer.tokenizer.parameters()).device
+    pieces = []
+    for batch in in_batches(lesions.image_NHWC):
+        recon_BCHW = synthesizer.tokenizer.decode_ids(synthesizer.tokenizer.encode_ids(batch.to(device)))
+        pieces.append(((recon_BCHW + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    got_NM = measure_all(np.concatenate(pieces), lesions.mask_NHW, shared["measure"], shared["workers"])
+    return control_table(lesions.values_NM, got_NM, lesions.label_N, spreads)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {key: value for key, value in metrics.items() if isinstance(value, (int, float)) and np.isfinite(value)}
+    return {key: float(value) for key, value in numbers.items()}

@@ -1,0 +1,218 @@
+"""A plan carried out: in this process or in several, going on where a killed run stopped, the same bytes either way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.synchronize import Lock
+from pathlib import Path
+from typing import Any
+
+from lfvar.data.files import hash_bytes, remove_temporary_files
+from lfvar.data.generated import FULL, IMAGES, MASKS, RAW, SHEETS, find_claims
+from lfvar.data.journal import Journal, read_header
+from lfvar.data.manifest import MANIFEST_FILE, Manifest
+from lfvar.errors import DataError
+from lfvar.generation.plan import PlannedSample
+from lfvar.generation.studio import Studio
+from lfvar.processes import end_with_parent, usable_cores
+from lfvar.progress import ProgressBar
+
+JOURNAL = "journal"
+
+Item = Mapping[str, Any]
+Chunk = tuple[tuple[int, ...], tuple[PlannedSample, ...]]
+
+OpenStudio = Callable[[int], Studio]
+"""Opens the studio of a process, by its number. Picklable, as it travels to spawned processes."""
+
+
+def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool) -> None:
+    """Make the folders of a run, after making sure that what is there was made by the same settings.
+
+    Raises:
+        ArtefactError: When other settings made it.
+        DataError: When the folder holds something else.
+    """
+    there = _settings_there(folder)
+    find_claims(folder, settings, there)
+    if there is None and any((folder / name).exists() for name in (IMAGES, MASKS)):
+        raise DataError(
+            f"'{folder}' holds images that lfvar.generate did not write", cure="choose another output=FOLDER"
+        )
+    for name in (IMAGES, MASKS, SHEETS, *([RAW] if raw else []), *([FULL] if full else [])):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        remove_temporary_files(folder / name)
+
+
+def journal_file(folder: Path, shard: tuple[int, int] | None) -> Path:
+    """The journal of a run, or of a shard of it."""
+    return folder / (f"{JOURNAL}.jsonl" if shard is None else f"{JOURNAL}.{shard[0]}of{shard[1]}.jsonl")
+
+
+def read_items(folder: Path, settings: Mapping[str, Any], plan: Sequence[PlannedSample]) -> dict[int, Item]:
+    """What the journals of a folder have as finished, and whose files are as they were written.
+
+    Args:
+        folder: Of the generated images.
+        settings: Of the run; items of other settings do not count.
+        plan: Of the run.
+    """
+    found: dict[int, Item] = {}
+    for path in sorted(folder.glob(f"{JOURNAL}*.jsonl")):
+        header, *lines = path.read_bytes().split(b"\n")
+        if not _same(header, settings):
+            continue
+        for line in lines:
+            item = _parse(line)
+            if item is not None and _is_whole(folder, item, plan):
+                found[int(item["index"])] = item
+    return found
+
+
+def carry_out(
+    plan: Sequence[PlannedSample],
+    folder: Path,
+    settings: Mapping[str, Any],
+    open_studio: OpenStudio,
+    *,
+    batch_size: int,
+    processes: int = 1,
+    shard: tuple[int, int] | None = None,
+    title: str = "generating",
+) -> int:
+    """Make what is not there yet.
+
+    Args:
+        plan: Everything that is to be made.
+        folder: Claimed by `claim_folder`.
+        settings: What decides the images; the journal's header.
+        open_studio: Loads what a process needs.
+        batch_size: Samples made at once.
+        processes: Processes of this command.
+        shard: (i, n): of the plan cut into batches, only every n-th, beginning with the i-th (from 1).
+        title: Of the progress bar.
+
+    Returns:
+        How many were made now.
+
+    Raises:
+        DataError: When another process writes the same journal, or a process dies.
+    """
+    done = read_items(folder, settings, plan)
+    mine = _cut(plan, batch_size)
+    if shard is not None:
+        mine = [chunk for number, chunk in enumerate(mine) if number % shard[1] == shard[0] - 1]
+    total = sum(len(indices) for indices, _ in mine)
+    # Whole batches again where one was cut: in bfloat16 an image depends on what is made beside it.
+    pending = [chunk for chunk in mine if not done.keys() >= set(chunk[0])]
+    count = sum(len(indices) for indices, _ in pending)
+    if count:
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)  # until all is done it would promise too much
+    with Journal(journal_file(folder, shard), settings) as journal, ProgressBar(total, title) as bar:
+        bar.skip(total - count)
+        if pending:
+            for items in _execute(pending, open_studio, min(processes, len(pending))):
+                for item in items:
+                    journal.append(item)
+                bar.advance(len(items))
+    return count
+
+
+def _cut(plan: Sequence[PlannedSample], size: int) -> list[Chunk]:
+    """Batches, the same whatever is done already and by whomever."""
+    return [
+        (tuple(range(first, min(first + size, len(plan)))), tuple(plan[first : first + size]))
+        for first in range(0, len(plan), size)
+    ]
+
+
+def _execute(chunks: Sequence[Chunk], open_studio: OpenStudio, processes: int) -> Iterator[list[dict[str, Any]]]:
+    if processes == 1:
+        studio = open_studio(0)
+        for indices, samples in chunks:
+            yield studio.make(indices, samples)
+        return
+    context = get_context("spawn")  # CUDA does not survive a fork
+    counter, lock = context.Value("i", 0, lock=False), context.Lock()
+    start = (os.getpid(), counter, lock, processes, open_studio)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_enter, initargs=start)
+    try:
+        waiting = iter(chunks)
+        running: set[Future[list[dict[str, Any]]]] = set()
+        while True:
+            for indices, samples in waiting:
+                running.add(pool.submit(_make, indices, samples))
+                if len(running) > processes:
+                    break
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process that generates died, most likely for lack of memory",
+            cure=f"run the same command again with fewer than {processes} processes or a smaller batch_size; finished "
+            "images are kept",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_studio: Studio | None = None  # of a spawned process
+
+
+def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_studio: OpenStudio) -> None:
+    """Set up a spawned process."""
+    global _studio
+    import torch
+
+    end_with_parent(parent)
+    with lock:
+        number = counter.value
+        counter.value += 1
+    torch.set_num_threads(max(1, usable_cores() // processes))
+    _studio = open_studio(number)
+
+
+def _make(indices: Sequence[int], samples: Sequence[PlannedSample]) -> list[dict[str, Any]]:
+    assert _studio is not None
+    return _studio.make(indices, samples)
+
+
+def _settings_there(folder: Path) -> Mapping[str, Any] | None:
+    """The settings that a folder was started with; None for a new one."""
+    for path in sorted(folder.glob(f"{JOURNAL}*.jsonl")):
+        header = read_header(path)
+        if header is not None:
+            return header
+    if (folder / MANIFEST_FILE).is_file():
+        return Manifest.read(folder, command="python -m lfvar.generate").header.settings
+    return None
+
+
+def _same(line: bytes, settings: Mapping[str, Any]) -> bool:
+    return _parse(line) == settings
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None  # cut short by a kill
+
+
+def _is_whole(folder: Path, item: Any, plan: Sequence[PlannedSample]) -> bool:
+    try:
+        name = f"{plan[item['index']].image_id}.png"
+        return all(
+            hash_bytes((folder / part / name).read_bytes()) == item[key]
+            for part, key in ((IMAGES, "image_hash"), (MASKS, "mask_hash"))
+        )
+    except (OSError, KeyError, IndexError, TypeError):
+        return False

@@ -1,0 +1,224 @@
+"""All stages in a row: `python -m lfvar.pipeline experiment=demo`, or `experiment=ham10000 data.root=PATH`.
+
+Prepare and measure, train the tokenizer, store its tokens, train the transformer, generate. Every step is one of the
+other commands in a process of its own, printed as a user would type it. A step whose settings and inputs have not
+changed since it finished is skipped; one that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lfvar.config import command, make_card, print_card
+from lfvar.config.card import write_atomic
+from lfvar.config.command import EXIT_INTERRUPTED
+from lfvar.config.stamp import STAMP_VARIABLE
+from lfvar.errors import ArtefactError, ConfigError, LfvarError
+
+if TYPE_CHECKING:
+    from lfvar.data.manifest import Manifest
+
+DONE_FILE = "step.json"
+"""Lies in the folder of a step that finished: what made it."""
+STEPS = ("prepare", "tokenizer", "tokens", "transformer", "generate")
+
+
+class StepError(LfvarError):
+    """A step failed; its own message stands above."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command and what its result depends on."""
+
+    name: str
+    words: tuple[str, ...]
+    """Command and overrides: ("train", "experiment=vqvae", …)."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what it reads."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of settings and inputs: names the folder, so that other settings never touch this one's result."""
+        from lfvar.data.manifest import hash_settings
+
+        return hash_settings({"words": list(self.words), "inputs": dict(self.inputs)})[:10]
+
+    def show(self) -> str:
+        """As it is typed."""
+        return shlex.join(["python", "-m", f"lfvar.{self.words[0]}", *self.words[1:]])
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step took."""
+
+    name: str
+    seconds: float
+    skipped: bool
+    result: Path
+
+
+class Pipeline:
+    """Runs steps, and remembers below one folder what finished.
+
+    Args:
+        folder: Where results go.
+        shared: Overrides that every step gets: data, paths, image size, seed.
+    """
+
+    def __init__(self, folder: Path, shared: Sequence[str]) -> None:
+        self.folder = folder
+        self.shared = tuple(shared)
+        self.done: list[Done] = []
+
+    def train(self, name: str, overrides: Sequence[str], inputs: Mapping[str, str]) -> Path:
+        """Train a stage in a folder of its own, or go on there; returns its best checkpoint."""
+        step = Step(name, ("train", *overrides, *self.shared), inputs)
+        folder = self.place_of(step)
+        started = (folder / "checkpoints" / "last.ckpt").is_file()
+        self.run(step, [f"resume={folder}" if started else f"hydra.run.dir={folder}"])
+        return folder / "checkpoints" / "best.ckpt"
+
+    def write(self, name: str, words: Sequence[str], inputs: Mapping[str, str]) -> Path:
+        """Run a command, told its folder, that goes on by itself where it was killed; returns the folder."""
+        step = Step(name, (*words, *self.shared), inputs)
+        self.run(step, [f"output={self.place_of(step)}"])
+        return self.place_of(step)
+
+    def place_of(self, step: Step) -> Path:
+        """Folder of a step's result, or of the note that it finished."""
+        return self.folder / f"{step.name}-{step.fingerprint}"
+
+    def run(self, step: Step, place: Sequence[str] = (), *, done: bool | None = None) -> None:
+        """Run a step unless it is done.
+
+        Args:
+            step: What to run.
+            place: Overrides that say where to; they decide nothing else.
+            done: Whether there is nothing to do, where another sign than the note of an earlier run tells.
+        """
+        folder = self.place_of(step)
+        if (folder / DONE_FILE).is_file() if done is None else done:
+            print(f"\n== {step.name}: up to date", flush=True)
+            self.done.append(Done(step.name, 0.0, True, folder))
+            return
+        print(f"\n== {step.name}\n{step.show()}", flush=True)
+        start = time.monotonic()
+        environment = {key: value for key, value in os.environ.items() if key != STAMP_VARIABLE}
+        arguments = [sys.executable, "-m", f"lfvar.{step.words[0]}", *step.words[1:], *place]
+        code = subprocess.run(arguments, env=environment, check=False).returncode
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            raise StepError(
+                f"the step '{step.name}' ended with exit code {code}",
+                cure="mend what it says above, then start the pipeline again: finished steps are skipped",
+            )
+        seconds = time.monotonic() - start
+        note = {"command": step.show(), "inputs": dict(step.inputs), "seconds": round(seconds, 1)}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / DONE_FILE, json.dumps(note, indent=2) + "\n")
+        self.done.append(Done(step.name, seconds, False, folder))
+
+
+def run_pipeline(cfg: DictConfig) -> list[Done]:
+    """Run what a config names, in order.
+
+    Returns:
+        What was done.
+
+    Raises:
+        StepError: A step failed; the others stay as they are.
+        ConfigError: `until` names no step.
+    """
+    from lfvar.interop.tokenizers import hash_file
+
+    if cfg.until not in STEPS:
+        raise ConfigError(f"until={cfg.until} is no step", cure=f"use one of {', '.join(STEPS)}")
+    last = STEPS.index(cfg.until)
+    pipeline = Pipeline(Path(cfg.folder), shared_overrides(cfg))
+    manifest = prepare_data(cfg, pipeline)
+    if last >= STEPS.index("tokenizer"):
+        tokenizer = pipeline.train("tokenizer", cfg.tokenizer, {"manifest": manifest.hash})
+        inputs = {"manifest": manifest.hash, "tokenizer": hash_file(tokenizer)}
+    if last >= STEPS.index("tokens"):
+        pipeline.run(Step("tokens", ("prepare", "stage=tokens", f"ckpt={tokenizer}", *pipeline.shared), inputs))
+    if last >= STEPS.index("transformer"):
+        transformer = pipeline.train("transformer", [*cfg.transformer, f"tokenizer={tokenizer}"], inputs)
+        inputs = inputs | {"transformer": hash_file(transformer)}
+    if last >= STEPS.index("generate"):
+        for name, overrides in cfg.generate.items():
+            words = ("generate", f"ckpt={transformer}", f"tokenizer={tokenizer}", *overrides)
+            pipeline.write(f"generate-{name}", words, inputs)
+    report(pipeline)
+    return pipeline.done
+
+
+def prepare_data(cfg: DictConfig, pipeline: Pipeline) -> Manifest:
+    """Prepare and measure, unless images and their measurements are there."""
+    from lfvar.measure.run import read_table
+    from lfvar.prepare import find_prepared
+
+    manifest, measured = find_prepared(cfg), False
+    if manifest is not None:
+        with suppress(ArtefactError):
+            read_table(Path(cfg.data.folder), manifest)
+            measured = True
+    pipeline.run(Step("prepare", ("prepare", *pipeline.shared)), done=measured)
+    if manifest is None:
+        manifest = find_prepared(cfg)
+    assert manifest is not None, "the command that prepares ended well and left nothing"
+    return manifest
+
+
+def shared_overrides(cfg: DictConfig) -> list[str]:
+    """What a user said of data and places, for every step alike."""
+    words = [f"image_size={cfg.image_size}", f"seed={cfg.seed}"]
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        ours = ("data.", "paths.", "measure.")
+        words += [f"data={hydra.runtime.choices['data']}"]
+        words += [word for word in hydra.overrides.task if word.lstrip("+~").startswith(ours)]
+    return words
+
+
+def report(pipeline: Pipeline) -> None:
+    """Print what was done, how long it took, and where it lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("step", "seconds", "result")
+    for item in pipeline.done:
+        table.add_row(item.name, "up to date" if item.skipped else f"{item.seconds:.0f}", str(item.result))
+    console = Console()
+    console.print(table)
+    for item in pipeline.done:
+        for picture in sorted(item.result.glob("sheets/*.png")):
+            console.print(f"picture: {picture}", soft_wrap=True, highlight=False)
+
+
+@command("pipeline")
+def main(cfg: DictConfig) -> Any:
+    """The command."""
+    if cfg.check:
+        print_card(make_card(cfg))
+        return None
+    return run_pipeline(cfg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
