@@ -25,7 +25,7 @@ class StructureLoss(PerceptualLoss):
 
     At each scale s of the pyramid (area means of 2 × 2):
 
-        gradient · mean(|∂ₓe| + |∂ᵧe|)  +  ssim · mean(1 - SSIM(Y(recon), Y(image)))
+        gradient · mean(|∂ₓe| + |∂ᵧe|)  +  ssim · mean(1 - SSIM(Y(recon), Y(image)))  +  chroma · mean(|e_chroma|)
 
     e is the reconstruction's error as luminance Y and two chroma channels, in the range [-1, 1] of images, ∂ the
     difference of neighbours: edges that are missing, moved, or of another colour. Absolute values keep one strong edge
@@ -36,26 +36,38 @@ class StructureLoss(PerceptualLoss):
     Args:
         gradient: Strength of the gradient term.
         ssim: Strength of the SSIM term.
+        chroma: Strength of the colour term. Hue varies little beside lightness, so pixel terms learn it last: without
+            this term a young tokenizer can lack a whole colour axis.
         scales: Levels of the pyramid at most.
         smallest: Side in pixels below which a level is left out; the first is always there.
         sigma: Of the SSIM window in pixels of each level (1: 9 × 9 taps).
 
     Raises:
-        ValueError: When a strength is negative or both are 0, there is no scale, or the window does not fit `smallest`.
+        ValueError: When a strength is negative or all are 0, there is no scale, or the window does not fit `smallest`.
     """
 
     def __init__(
-        self, *, gradient: float = 1.0, ssim: float = 0.25, scales: int = 3, smallest: int = 16, sigma: float = 1.0
+        self,
+        *,
+        gradient: float = 1.0,
+        ssim: float = 0.25,
+        chroma: float = 1.0,
+        scales: int = 3,
+        smallest: int = 16,
+        sigma: float = 1.0,
     ) -> None:
         super().__init__()
-        if min(gradient, ssim) < 0 or not gradient + ssim:
-            raise ValueError(f"gradient and ssim are strengths >= 0, one above it, got {gradient} and {ssim}")
+        if min(gradient, ssim, chroma) < 0 or not gradient + ssim + chroma:
+            raise ValueError(
+                f"gradient, ssim and chroma are strengths >= 0, one above it, got {gradient}, {ssim} and {chroma}"
+            )
         if scales < 1:
             raise ValueError(f"scales must be at least 1, got {scales}")
         if sigma <= 0 or smallest <= window_reach(sigma):
             raise ValueError(f"sigma must be above 0 and reach less than smallest={smallest} pixels, got {sigma}")
         self.gradient = gradient
         self.ssim = ssim
+        self.chroma = chroma
         self.scales = scales
         self.smallest = smallest
         self.sigma = sigma
@@ -87,6 +99,8 @@ class StructureLoss(PerceptualLoss):
             recon_B1HW = image_B1HW + error_BCHW[:, :1] / 2
             ssim_B1HW = ssim_map(recon_B1HW, image_B1HW, sigma=self.sigma)
             terms.append(self.ssim * weighted_mean(1 - ssim_B1HW, weight_B1HW))
+        if self.chroma:
+            terms.append(self.chroma * weighted_mean(error_BCHW[:, 1:].abs(), weight_B1HW))
         return torch.stack(terms).sum()
 
 

@@ -78,7 +78,7 @@ def test_ssim_of_equal_images_is_one_and_windows_must_fit():
 # structure ------------------------------------------------------------------------------------------------------------
 
 
-def naive_structure(recon, image, *, gradient, ssim, scales, weight=None):
+def naive_structure(recon, image, *, gradient, ssim, chroma, scales, weight=None):
     """Level by level from the pooled images themselves, every difference written out."""
     matrix = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
     total = 0
@@ -94,7 +94,8 @@ def naive_structure(recon, image, *, gradient, ssim, scales, weight=None):
             across.mean() / (w[..., 1:] + w[..., :-1]).mean() + down.mean() / (w[..., 1:, :] + w[..., :-1, :]).mean()
         )
         unlike = 1 - reference_ssim((a[:, :1] + 1) / 2, (b[:, :1] + 1) / 2, 1.0)
-        total = total + gradient * edges + ssim * (unlike * w).mean()
+        colour = ((a - b)[:, 1:].abs() * w).mean()
+        total = total + gradient * edges + ssim * (unlike * w).mean() + chroma * colour
     return total / scales
 
 
@@ -103,8 +104,8 @@ def test_structure_equals_the_naive_twin(weighted):
     image = smooth(1, 64)
     recon = blur(image, 4).requires_grad_()
     weight = lesion(64) if weighted else None
-    ours = StructureLoss(gradient=0.7, ssim=0.4)(recon, image, weight)
-    theirs = naive_structure(recon, image, gradient=0.7, ssim=0.4, scales=3, weight=weight)
+    ours = StructureLoss(gradient=0.7, ssim=0.4, chroma=0.3)(recon, image, weight)
+    theirs = naive_structure(recon, image, gradient=0.7, ssim=0.4, chroma=0.3, scales=3, weight=weight)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
     assert theirs > 0.01
     torch.testing.assert_close(
@@ -116,7 +117,7 @@ def test_gradient_term_in_closed_form():
     """A grey ramp of slope s has a luminance gradient of s, 2 s and 4 s at the three scales, and no chroma."""
     image = smooth(1, 64)
     recon = image + 0.001 * torch.arange(64)
-    loss = StructureLoss(gradient=1, ssim=0)
+    loss = StructureLoss(gradient=1, ssim=0, chroma=0)
     assert loss(recon, image).item() == pytest.approx(0.001 * (1 + 2 + 4) / 3 / 3, rel=1e-3)
     assert loss(image + 0.3, image).item() == pytest.approx(0, abs=1e-6)  # no edge has changed
 
@@ -128,8 +129,17 @@ def test_chroma_counts_where_luminance_does_not():
         4, rounding_mode="floor"
     ).remainder(2)
     recon = image + 0.2 * stripes
-    assert StructureLoss(gradient=0, ssim=1)(recon, image).item() < 1e-6
-    assert StructureLoss(gradient=1, ssim=0)(recon, image).item() > 1e-3
+    assert StructureLoss(gradient=0, ssim=1, chroma=0)(recon, image).item() < 1e-6
+    assert StructureLoss(gradient=1, ssim=0, chroma=0)(recon, image).item() > 1e-3
+
+
+def test_a_shift_of_hue_is_seen_by_the_colour_term_alone():
+    image = smooth(1, 64)
+    shifted = image + 0.1 * torch.tensor([0.587, -0.299, 0.0]).view(3, 1, 1)  # luminance stays
+    assert StructureLoss(chroma=0)(shifted, image).item() < 1e-6
+    cb, cr = -0.168736 * 0.587 + 0.331264 * 0.299, 0.5 * 0.587 + 0.418688 * 0.299
+    expected = 0.1 * (abs(cb) + abs(cr)) / 2
+    assert StructureLoss(gradient=0, ssim=0, chroma=1)(shifted, image).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_levels_below_the_smallest_side_are_left_out():
@@ -162,8 +172,8 @@ def test_weights_of_neighbours():
 
 
 def test_settings_are_checked():
-    with pytest.raises(ValueError, match="gradient and ssim"):
-        StructureLoss(gradient=0, ssim=0)
+    with pytest.raises(ValueError, match="gradient, ssim and chroma"):
+        StructureLoss(gradient=0, ssim=0, chroma=0)
     with pytest.raises(ValueError, match="scales"):
         StructureLoss(scales=0)
     with pytest.raises(ValueError, match="sigma"):
