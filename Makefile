@@ -9,7 +9,7 @@ WORKERS ?= 2
 .PHONY: help setup demo test lint unit clean
 
 help:
-	@echo "make demo   set up, then train the tokenizer on phantom data, offline: a picture in $(DEMO)/ (about 3 minutes)"
+	@echo "make demo   set up, then the whole chain on phantom data, offline: pictures in $(DEMO)/ (under 10 minutes)"
 	@echo "make test   set up, then all checks and tests"
 	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
 	@echo "make lint   ruff and mypy"
@@ -28,10 +28,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	@echo "== checking this machine"
 	$(RUN) -m lfvar.doctor
-	@echo "== preparing phantom data and training the tokenizer (offline)"
-	$(RUN) -m lfvar.train experiment=vqvae paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared
-	@cp "$$(ls -t $(DEMO)/runs/vqvae/phantom/*/pictures/latest.png | head -1)" $(DEMO)/reconstructions.png
-	@echo "== done. Originals, lesions, reconstructions after each scale, errors: $(DEMO)/reconstructions.png"
+	@echo "== phantom data, tokenizer, transformer, generated lesions (offline)"
+	$(RUN) -m lfvar.pipeline experiment=demo folder=$(DEMO) paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared
+	@cp "$$(ls -t $(DEMO)/tokenizer-*/pictures/latest.png | head -1)" $(DEMO)/reconstructions.png
+	@cp "$$(ls -t $(DEMO)/generate-matrix-*/sheets/*.png | head -1)" $(DEMO)/matrix.png
+	@echo "== done. What the tokenizer keeps: $(DEMO)/reconstructions.png. Every type painted on every skin: $(DEMO)/matrix.png"
+	@echo "   More in $(DEMO)/generate-*/sheets"
 
 test: setup lint unit
 

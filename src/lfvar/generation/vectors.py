@@ -48,7 +48,7 @@ class Vectors:
         else:
             profiles, label = self.require_profiles(f"ask.measurements={kind}"), self.require_label(label, kind)
             if kind == "mean":
-                found = _plain(profiles.mean(label))
+                found = _plain(profiles.typical(label))
             else:
                 known = {name: value for name, value in given.items() if name in profiles.names}
                 found = _plain(profiles.sample(label, [seed], known).iloc[0])

@@ -24,6 +24,7 @@ from scipy.special import ndtr, ndtri
 from lfvar.data.files import replace_file
 from lfvar.errors import ArtefactError, ConfigError
 from lfvar.measure.copula import correlate, make_positive, normal_scores, shrink, square_root
+from lfvar.measure.schema import feature
 
 FORMAT_VERSION = 1
 """Raised with every change of what `write` stores or means."""
@@ -175,6 +176,18 @@ class Profiles:
     def mean(self, label: str) -> pd.Series[float]:
         """Mean of each feature."""
         return pd.Series(self.of(label).mean_M, index=list(self.names), name=label)
+
+    def typical(self, label: str) -> pd.Series[float]:
+        """Mean of each feature on the scale that the schema transforms it to: geometric for those with a heavy tail.
+
+        One degenerate lesion can carry the plain mean of such a feature beyond all others.
+        """
+        knots_KM = self.of(label).knots_KM
+        values = {}
+        for name, knots_K in zip(self.names, knots_KM.T, strict=True):
+            item = feature(name)
+            values[name] = float(item.inverse(item.forward(knots_K).mean(keepdims=True))[0])
+        return pd.Series(values, name=label)
 
     def quantile(self, label: str, probability: float) -> pd.Series[float]:
         """Quantile of each feature: what "large" or "dark" means for a type."""

@@ -255,3 +255,14 @@ def test_written_and_read(profiles, tmp_path):
         Profiles.read(path)
     with pytest.raises(ArtefactError, match="missing"):
         Profiles.read(tmp_path / "none.parquet")
+
+
+def test_the_typical_value_of_a_heavy_tail_is_not_its_outlier():
+    name = "texture_ngtdm_coarseness"
+    values = np.full(400, 0.01)
+    values[0] = 1e6
+    table = pd.DataFrame({name: values, "clinical_colour_lightness": np.linspace(30, 70, 400)})
+    fitted = Profiles.fit(table, ["nv"] * 400, list(table))
+    assert fitted.mean("nv")[name] > 1000
+    assert fitted.typical("nv")[name] == pytest.approx(0.01, rel=0.1)
+    assert fitted.typical("nv")["clinical_colour_lightness"] == pytest.approx(50, abs=0.1)
