@@ -14,7 +14,7 @@ told: `type` leaves the measurements free, `nothing` the type too. What these re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -164,12 +164,22 @@ def choose_donors(lesion_N: Sequence[str], count: int, seed: int) -> list[tuple[
     return pairs[:count]
 
 
-def plan_jobs(lesions: Lesions, pairs: Sequence[tuple[int, int]], setting: Setting) -> list[Job]:
-    """Jobs of one setting. The n-th pair has seed n in every setting, so that settings differ in nothing else."""
+def plan_jobs(
+    lesions: Lesions, pairs: Sequence[tuple[int, int]], setting: Setting, known: Collection[str] = FEATURE_NAMES
+) -> list[Job]:
+    """Jobs of one setting. The n-th pair has seed n in every setting, so that settings differ in nothing else.
+
+    Args:
+        lesions: Of the split.
+        pairs: From `choose_donors`.
+        setting: What to do.
+        known: Measurements that the net takes; the others cannot be asked for.
+    """
     jobs = []
+    known_M = np.array([name in known for name in FEATURE_NAMES])
     for seed, (image, donor) in enumerate(pairs):
         values_M, asked_M = lesions.values_NM[donor], _asked_features(setting.task)
-        chosen = asked_M & np.isfinite(values_M) & (setting.told == "all")
+        chosen = asked_M & known_M & np.isfinite(values_M) & (setting.told == "all")
         edits = setting.task == "edit"
         mask_of = {"edit": image, "placed": donor, "whole": None}[setting.task]
         jobs.append(
@@ -191,6 +201,7 @@ def steer(
     setting: Setting,
     *,
     classes: Sequence[str],
+    known: Collection[str] = FEATURE_NAMES,
     spreads: Mapping[str, NDArray[np.float64]],
     standardiser: Standardiser,
     measure: MeasureSettings,
@@ -208,6 +219,7 @@ def steer(
         pairs: From `choose_donors`.
         setting: What to do.
         classes: Types in the order of the classifier's indices.
+        known: Measurements that the net takes.
         spreads: From `lfvar.metrics.control.type_spreads`, of real lesions.
         standardiser: Of real training lesions.
         measure: How to measure.
@@ -217,7 +229,7 @@ def steer(
         batch_size: Samples made at once; changes nothing else.
         workers: Processes that measure.
     """
-    jobs = plan_jobs(lesions, pairs, setting)
+    jobs = plan_jobs(lesions, pairs, setting, known)
     made = run(jobs, guidance=setting.guidance, filters=filters, editing=setting.editing, batch_size=batch_size)
     image_NHWC = np.stack([result.image_HWC for result in made])
     if setting.task == "edit":

@@ -78,6 +78,7 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
         spreads = spreads_of(manifest, Path(cfg.data.folder))
         shared: dict[str, Any] = {
             "classes": synthesizer.classes,
+            "known": synthesizer.feature_names,
             "spreads": spreads,
             "standardiser": standardiser,
             "measure": build(cfg.measure.settings),

@@ -94,15 +94,6 @@ class CodebookCare(nn.Module):
         if self.moving_average:
             weight.requires_grad_(False)
 
-    @property
-    def waits(self) -> bool:
-        """Whether the codebook is still to be set from features; until then they take shape without it.
-
-        Pulled towards random codes, and seen through them, features of a few hundred steps can lose a whole colour axis
-        (redness of phantoms) that takes a thousand steps to come back.
-        """
-        return not self.started and self.config.init_step >= 0 and not self.frozen
-
     def start_if_due(self, net: VQVAE, trainer: Trainer, total_steps: int) -> Tensor | None:
         """Set the codebook from training images when its step has come; returns the rows that changed."""
         config = self.config

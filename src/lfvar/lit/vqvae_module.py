@@ -19,7 +19,7 @@ from lfvar.lit.codebook import CodebookCare, CodebookConfig
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
 from lfvar.lit.start import TokenizerModel, keep_frozen_in_eval, set_trained_parts, start_vqvae
 from lfvar.lit.stepping import SteppingModule
-from lfvar.losses.tokenizer import QUANTISATION_TERMS, RECONSTRUCTION_TERMS, TokenizerLoss, TokenizerLossConfig
+from lfvar.losses.tokenizer import RECONSTRUCTION_TERMS, TokenizerLoss, TokenizerLossConfig
 from lfvar.metrics.codebook import CodebookUsage
 from lfvar.metrics.regions import RegionQuality
 from lfvar.nn.precision import float32_exact
@@ -109,11 +109,8 @@ class VQVAEModule(SteppingModule):
         """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
         step, share = self.global_step, 1 / self.accumulate
         depth_B = self.care.draw_depth(len(self.net.schedule), len(batch), self.device)
-        bypass = self.care.waits
-        recon_BCHW, f_BChw, quantised = self.net(batch.image_BCHW, depth_B, bypass=bypass)
+        recon_BCHW, f_BChw, quantised = self.net(batch.image_BCHW, depth_B)
         terms = self.loss(recon_BCHW, batch.image_BCHW, batch.mask_B1HW, f_BChw, quantised)
-        if bypass:  # not left out: DDP waits for a gradient of every weight
-            terms |= {name: 0.0 * terms[name] for name in QUANTISATION_TERMS if name in terms}
         logs = self._adversarial_term(terms, recon_BCHW, batch, step)
         loss = torch.stack(list(terms.values())).sum()
         self.manual_backward(loss * share)

@@ -51,7 +51,7 @@ class StructureLoss(PerceptualLoss):
         *,
         gradient: float = 1.0,
         ssim: float = 0.25,
-        chroma: float = 1.0,
+        chroma: float = 0.0,
         scales: int = 3,
         smallest: int = 16,
         sigma: float = 1.0,

@@ -46,10 +46,6 @@ class TokenizerLossConfig:
             raise ValueError("quantisation must be above 0: the codebook learns from nothing else")
 
 
-QUANTISATION_TERMS = ("quantisation", "focus_residual")
-"""Terms of `TokenizerLoss` that compare features with their codes."""
-
-
 class TokenizerLoss(nn.Module):
     """Weighs and names the terms of one pass. An adversarial term joins the same dictionary.
 

@@ -120,22 +120,19 @@ class VQVAE(nn.Module):
         self.from_latent = nn.Conv2d(config.latent_channels, config.latent_channels, 3, padding=1)
         self.decoder = Decoder(**sizes)
 
-    def forward(
-        self, image_BCHW: Tensor, depth_B: Tensor | None = None, *, bypass: bool = False
-    ) -> tuple[Tensor, Tensor, Quantised]:
+    def forward(self, image_BCHW: Tensor, depth_B: Tensor | None = None) -> tuple[Tensor, Tensor, Quantised]:
         """One training pass.
 
         Args:
             image_BCHW: In [-1, 1], at `config.image_size`.
             depth_B: How many scales count for each image (quantiser dropout); None: all.
-            bypass: Reconstruct from the features themselves, as long as the codebook means nothing yet.
 
         Returns:
             The reconstruction (not clamped), the features f it was made from, and the quantiser's trace.
         """
         f_BChw = self.encode(image_BCHW)
         quantised = self.quantiser(f_BChw, depth_B)
-        recon_BCHW = self.decode(f_BChw if bypass else quantised.straight_through(f_BChw))
+        recon_BCHW = self.decode(quantised.straight_through(f_BChw))
         return recon_BCHW, f_BChw, quantised
 
     def encode(self, image_BCHW: Tensor) -> Tensor:
