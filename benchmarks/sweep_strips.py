@@ -1,8 +1,8 @@
 """Do sweeps move what they ask for? `python benchmarks/sweep_strips.py FOLDER [FOLDER …] --segmenter PATH`.
 
 Each FOLDER is what `lfvar.generate mode=sweep` (or `mode=prompt`) wrote. For a sweep it prints, over its strips, the
-rank correlation between the value asked and the value measured again: inside the mask that was asked for, and inside what
-a segmenter finds in the image, which owes nothing to the mask. For prompts, medians of what sentences speak of.
+rank correlation between the value asked and the value measured again: inside the mask that was asked for, and inside
+what a segmenter finds in the image, which owes nothing to the mask. For prompts, medians of what sentences speak of.
 """
 
 from __future__ import annotations
