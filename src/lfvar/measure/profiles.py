@@ -178,15 +178,16 @@ class Profiles:
         return pd.Series(self.of(label).mean_M, index=list(self.names), name=label)
 
     def typical(self, label: str) -> pd.Series[float]:
-        """Mean of each feature on the scale that the schema transforms it to: geometric for those with a heavy tail.
+        """Mean of each feature, geometric (over the quantiles) for those that the schema takes the logarithm of.
 
         One degenerate lesion can carry the plain mean of such a feature beyond all others.
         """
-        knots_KM = self.of(label).knots_KM
-        values = {}
-        for name, knots_K in zip(self.names, knots_KM.T, strict=True):
+        profile = self.of(label)
+        values = dict(zip(self.names, profile.mean_M.tolist(), strict=True))
+        for name, knots_K in zip(self.names, profile.knots_KM.T, strict=True):
             item = feature(name)
-            values[name] = float(item.inverse(item.forward(knots_K).mean(keepdims=True))[0])
+            if item.transform == "log":
+                values[name] = float(item.inverse(item.forward(knots_K).mean(keepdims=True))[0])
         return pd.Series(values, name=label)
 
     def quantile(self, label: str, probability: float) -> pd.Series[float]:
