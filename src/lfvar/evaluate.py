@@ -14,25 +14,6 @@ from omegaconf import DictConfig
 
 from lfvar.config import command
 from lfvar.errors import ConfigError
-from lfvar.evaluation.common import (
-    DEFAULT_IMAGE_SIZE,
-    load_tokenizer,
-    pick_device,
-    split_dataset,
-    training_standardiser,
-    with_image_size,
-)
-
-__all__ = [
-    "DEFAULT_IMAGE_SIZE",
-    "TARGETS",
-    "evaluate",
-    "load_tokenizer",
-    "pick_device",
-    "split_dataset",
-    "training_standardiser",
-    "with_image_size",
-]
 
 Target = Callable[[DictConfig], Any]
 

@@ -140,7 +140,8 @@ def write_tokens(cfg: DictConfig) -> Path:
     """
     from lfvar.data.token_cache import TokenizerIdentity, cache_folder
     from lfvar.data.token_writer import write_token_cache
-    from lfvar.evaluate import load_tokenizer, pick_device, with_image_size
+    from lfvar.devices import pick_device
+    from lfvar.evaluation.common import load_tokenizer, with_image_size
 
     device = pick_device(cfg.device)
     loaded = load_tokenizer(cfg)

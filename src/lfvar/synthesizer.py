@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lfvar.config.run import CARD_FILE
 from lfvar.data.framing import choose_frame, cut_frame, cut_mask
+from lfvar.devices import pick_device
 from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.interop.checkpoints import ConditionMeaning
 from lfvar.interop.pairs import load_pair
@@ -92,7 +93,7 @@ class Synthesizer:
         pair = load_pair(path, tokenizer=tokenizer, weights=weights)
         if not isinstance(profiles, Profiles):
             profiles = _find_profiles(pair.checkpoint, profiles)
-        place = _pick_device(device)
+        place = pick_device(device)
         if precision == "bf16":
             store_lowered(pair.transformer.net, pair.tokenizer.net)
         return cls(
@@ -278,13 +279,3 @@ def _find_profiles(checkpoint: Path, given: str | Path | None) -> Profiles | Non
         return profiles if profiles and profiles.made_from["manifest_hash"] == card["data"]["manifest"] else None
     except (OSError, ValueError, KeyError, TypeError, ArtefactError):
         return None
-
-
-def _pick_device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"device={device} cannot be used: {first}", cure="use device=auto or device=cpu") from error

@@ -15,7 +15,8 @@ from tiny_settings import run_module
 from lfvar.config import compose
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ArtefactError, ConfigError, DataError
-from lfvar.evaluate import DEFAULT_IMAGE_SIZE, evaluate, split_dataset
+from lfvar.evaluate import evaluate
+from lfvar.evaluation.common import DEFAULT_IMAGE_SIZE, split_dataset
 from lfvar.interop.checkpoints import describe_checkpoint
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 

@@ -12,7 +12,7 @@ from tests.unit.data.measured_phantom import measure_copy
 
 from lfvar.config import compose
 from lfvar.data.imageio import read_image
-from lfvar.errors import ConfigError
+from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.evaluate import evaluate
 from lfvar.interop.checkpoints import describe_checkpoint
 from lfvar.interop.classifiers import describe_classifier
@@ -86,3 +86,13 @@ def test_what_does_not_fit_is_an_error(run):
         run("guidance=[[1,2,3]]")
     with pytest.raises(ConfigError, match="ckpt is not set"):
         run("ckpt=null")
+    with pytest.raises(ConfigError, match="samples=-1"):
+        run("samples=-1")
+    with pytest.raises(DataError, match="fewer than two lesions"):
+        run("limit=1")
+
+
+def test_a_judge_that_is_missing_is_found_before_anything_is_written(run, tmp_path):
+    with pytest.raises(ArtefactError, match="nowhere"):
+        run("classifier=nowhere.ckpt")
+    assert not list(tmp_path.rglob("run_card.json"))

@@ -13,8 +13,6 @@ from lfvar.config import build
 from lfvar.errors import ArtefactError, ConfigError, DataError
 
 if TYPE_CHECKING:
-    import torch
-
     from lfvar.data.dataset import LesionDataset
     from lfvar.data.manifest import Manifest
     from lfvar.interop.tokenizers import LoadedTokenizer
@@ -39,8 +37,13 @@ def asked_image_size(cfg: DictConfig) -> int | None:
     return None if cfg.image_size == DEFAULT_IMAGE_SIZE else int(cfg.image_size)
 
 
-def with_image_size(cfg: DictConfig, image_size: int) -> DictConfig:
-    """The config at the tokenizer's size: prepared folder and preparation follow it.
+def with_image_size(cfg: DictConfig, image_size: int, *, has: str | None = None) -> DictConfig:
+    """The config at the size of what is worked on: prepared folder and preparation follow it.
+
+    Args:
+        cfg: Of the command.
+        image_size: Side in pixels.
+        has: What has that size, as in "the images in 'x' have"; None: the tokenizer of `ckpt`.
 
     Raises:
         ConfigError: When another size was asked for.
@@ -48,29 +51,12 @@ def with_image_size(cfg: DictConfig, image_size: int) -> DictConfig:
     asked = asked_image_size(cfg)
     if asked not in (None, image_size):
         raise ConfigError(
-            f"image_size={asked}, but the tokenizer of {cfg.ckpt} takes {image_size} pixels",
-            cure="leave image_size out, or give another checkpoint",
+            f"image_size={asked}, but {has or f'the tokenizer of {cfg.ckpt} takes'} {image_size} pixels",
+            cure="leave image_size out, or give another checkpoint" if has is None else "leave image_size out",
         )
     cfg = copy.deepcopy(cfg)
     cfg.image_size = image_size
     return cfg
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one.
-
-    Raises:
-        ConfigError: There is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"device={name} cannot be used: {first}", cure="use device=auto or device=cpu") from error
 
 
 def split_dataset(cfg: DictConfig, manifest: Manifest) -> LesionDataset:

@@ -6,7 +6,6 @@ is computed per image is kept on disk, so a run that was killed goes on where it
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from omegaconf import DictConfig
 from lfvar.config import build, finish_card, make_card, print_card, run_folder, start_card
 from lfvar.data.generated import GENERATED_FILE, read_generated
 from lfvar.data.manifest import Manifest
+from lfvar.devices import pick_device
 from lfvar.errors import ArtefactError, ConfigError
-from lfvar.evaluation.common import asked_image_size, pick_device, training_standardiser
+from lfvar.evaluation.common import training_standardiser, with_image_size
 from lfvar.evaluation.set_evaluation import Extras, SetEvaluationConfig, evaluate_sets
 from lfvar.evaluation.set_extras import background, load_classify, tokenizer_ceiling, type_agreement
 from lfvar.evaluation.set_features import SetFeatures, collect_features
@@ -62,7 +62,7 @@ def evaluate_generated_run(cfg: DictConfig) -> SetReport | None:
     start = time.monotonic()
     config = read_config(cfg)
     generated = Manifest.read(Path(cfg.generated), command="python -m lfvar.generate")
-    cfg = _at_size(cfg, generated.header.image_size)
+    cfg = with_image_size(cfg, generated.header.image_size, has=f"the images in '{cfg.generated}' have")
     if cfg.check:
         found = Manifest.read(Path(cfg.real)) if cfg.real else find_prepared(cfg)
         print_card(make_card(cfg, data_hashes=_hashes(generated, found)))
@@ -235,19 +235,6 @@ def _origin_notes(cfg: DictConfig, sets: Sets) -> list[str]:
 
 def _splits(name: str | None) -> tuple[str, ...] | None:
     return None if name in (None, "all") else (str(name),)
-
-
-def _at_size(cfg: DictConfig, image_size: int) -> DictConfig:
-    """The config at the size of the generated images: the prepared folder follows it."""
-    asked = asked_image_size(cfg)
-    if asked not in (None, image_size):
-        raise ConfigError(
-            f"image_size={asked}, but the images in '{cfg.generated}' have {image_size} pixels",
-            cure="leave image_size out; it follows the generated images",
-        )
-    cfg = copy.deepcopy(cfg)
-    cfg.image_size = image_size
-    return cfg
 
 
 def _hashes(generated: Manifest, real: Manifest | None) -> Mapping[str, str]:

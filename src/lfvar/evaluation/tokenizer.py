@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from lfvar.config import build, finish_card, make_card, print_card, run_folder, start_card
+from lfvar.devices import pick_device
 from lfvar.errors import ConfigError
 from lfvar.evaluation.common import (
     describe_data,
     load_tokenizer,
-    pick_device,
     split_dataset,
     training_standardiser,
     with_image_size,

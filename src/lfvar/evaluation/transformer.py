@@ -17,8 +17,8 @@ from lfvar.config import build, finish_card, make_card, print_card, run_folder, 
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.manifest import Manifest
 from lfvar.data.measurements import MeasurementRows
-from lfvar.errors import ConfigError
-from lfvar.evaluate import pick_device, split_dataset, training_standardiser, with_image_size
+from lfvar.errors import ConfigError, DataError
+from lfvar.evaluation.common import split_dataset, training_standardiser, with_image_size
 from lfvar.evaluation.steering import (
     TASKS,
     Classify,
@@ -54,10 +54,12 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
     start = time.monotonic()
     if cfg.ckpt is None:
         raise ConfigError("ckpt is not set: there is no transformer", cure="set ckpt=<run folder of experiment=var>")
+    if cfg.measure is None:
+        raise ConfigError("~measure leaves nothing to compare with what is asked", cure="leave ~measure out")
+    if cfg.samples < 0:
+        raise ConfigError(f"samples={cfg.samples} is out of range", cure="use 0 (one per image) or more")
     guidances = read_guidances(cfg.guidance)
-    synthesizer = Synthesizer.from_run(
-        Path(cfg.ckpt), tokenizer=cfg.tokenizer, weights=cfg.weights, device=str(pick_device(cfg.device))
-    )
+    synthesizer = Synthesizer.from_run(Path(cfg.ckpt), tokenizer=cfg.tokenizer, weights=cfg.weights, device=cfg.device)
     cfg = with_image_size(cfg, synthesizer.image_size)
     hashes = dict(synthesizer.hashes)
     if cfg.check:
@@ -67,14 +69,20 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
     manifest = require_prepared(cfg)
     standardiser = training_standardiser(cfg, manifest)
     dataset = split_dataset(cfg, manifest)
+    segment, classify, notes = load_judges(cfg, synthesizer)
+    lesions = read_lesions(dataset, Path(cfg.data.folder), manifest)
+    if len(set(lesions.lesion_N)) < 2:
+        raise DataError(
+            f"the {cfg.split} split of '{cfg.data.folder}' has fewer than two lesions: none can be asked for another's",
+            cure="choose another split=, or leave limit= out",
+        )
     folder = run_folder(cfg)
     start_card(cfg, folder, data_hashes=hashes | {"manifest": manifest.hash})
     status, metrics, files = "failed", {}, {}
     try:
-        tokens = score_tokens(synthesizer.net, synthesizer.tokenizer, batches_of(dataset, synthesizer, cfg))
-        lesions = read_lesions(dataset, Path(cfg.data.folder), manifest)
+        batches = batches_of(dataset, synthesizer, read_table(Path(cfg.data.folder), manifest))
+        tokens = score_tokens(synthesizer.net, synthesizer.tokenizer, batches)
         pairs = choose_donors(lesions.lesion_N, cfg.samples or len(lesions), cfg.seed)
-        segment, classify, notes = load_judges(cfg, synthesizer)
         spreads = spreads_of(manifest, Path(cfg.data.folder))
         shared: dict[str, Any] = {
             "classes": synthesizer.classes,
@@ -158,9 +166,10 @@ def read_lesions(dataset: LesionDataset, folder: Path, manifest: Manifest) -> Le
     values_of = read_table(folder, manifest).set_index("image_id")[list(FEATURE_NAMES)]
     rows = [row for row in dataset.rows if row.lesion_fraction > 0]
     pixels = [dataset.read(row) for row in rows]
+    side = manifest.header.image_size
     return Lesions(
-        image_NHWC=np.stack([image for image, _ in pixels]),
-        mask_NHW=np.stack([mask > 0 for _, mask in pixels]),
+        image_NHWC=np.stack([image for image, _ in pixels]) if rows else np.zeros((0, side, side, 3), np.uint8),
+        mask_NHW=np.stack([mask > 0 for _, mask in pixels]) if rows else np.zeros((0, side, side), np.bool_),
         label_N=tuple(row.label for row in rows),
         lesion_N=tuple(row.lesion_id or row.image_id for row in rows),
         values_NM=values_of.loc[[row.image_id for row in rows]].to_numpy(np.float64),
@@ -174,10 +183,9 @@ def spreads_of(manifest: Manifest, folder: Path) -> dict[str, NDArray[np.float64
     return type_spreads(values.loc[[row.image_id for row in rows]].to_numpy(np.float64), [row.label for row in rows])
 
 
-def batches_of(dataset: LesionDataset, synthesizer: Synthesizer, cfg: DictConfig) -> list[Batch]:
+def batches_of(dataset: LesionDataset, synthesizer: Synthesizer, measured: pd.DataFrame) -> list[Batch]:
     """The split as the transformer saw its training images: measurements on the scales of its checkpoint."""
     if synthesizer.standardiser is not None:
-        measured = read_table(Path(cfg.data.folder), Manifest.read(Path(cfg.data.folder)))
         dataset.measurements = MeasurementRows.of_table(measured, synthesizer.standardiser, synthesizer.feature_names)
     samples = [dataset[index] for index in range(len(dataset))]
     return [Batch.collate(samples[first : first + 64]) for first in range(0, len(samples), 64)]
