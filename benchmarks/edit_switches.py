@@ -16,23 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.manifest import Manifest
-from lfvar.evaluation.steering import Lesions, Setting, choose_donors, measure_all, plan_jobs
+from lfvar.evaluation.steering import Lesions, Setting, Steered, choose_donors, steer
 from lfvar.evaluation.transformer import read_lesions, spreads_of
 from lfvar.measure.settings import MeasureSettings
-from lfvar.measure.standardise import Standardiser
 from lfvar.measure.statistics import read_standardiser
-from lfvar.metrics.control import control_table, summarise_control
 from lfvar.metrics.editing import background_psnr, seam_ratio
-from lfvar.metrics.extractors import measurement_features
-from lfvar.metrics.frechet import feature_distance
-from lfvar.metrics.preservation import FOLLOWS_FROM_MASK
 from lfvar.sampling.editing import EditConfig
 from lfvar.sampling.guidance import Guidance
-from lfvar.synthesizer import Synthesizer
+from lfvar.synthesizer import VAR_SAMPLING, Synthesizer
 
 SWITCHES: Mapping[str, EditConfig] = {
     "default": EditConfig(),
@@ -64,8 +58,6 @@ def main() -> None:
     rows = manifest.select(arguments.split)[: arguments.limit]
     dataset = LesionDataset(arguments.folder, rows, manifest.header.classes, manifest.header.image_size)
     lesions = read_lesions(dataset, arguments.folder, manifest)
-    spreads = spreads_of(manifest, arguments.folder)
-    standardiser = read_standardiser(arguments.folder, manifest)
     pairs = choose_donors(lesions.lesion_N, len(lesions), 0)
     chosen = {name: value for name, value in SWITCHES.items() if not arguments.only or name in arguments.only}
     sources = np.mean(
@@ -74,41 +66,35 @@ def main() -> None:
     print(f"{len(pairs)} edits per row, guidance {arguments.strength:g}; seam of the sources {sources:.2f}\n")
     head = ("setting", "background dB", "seam", "control", "lightness", "contrast", "FD")
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
+    shared = {
+        "classes": synthesizer.classes,
+        "known": synthesizer.feature_names,
+        "spreads": spreads_of(manifest, arguments.folder),
+        "standardiser": read_standardiser(arguments.folder, manifest),
+        "measure": MeasureSettings(),
+        "filters": VAR_SAMPLING,
+    }
     for name, editing in chosen.items():
-        cells = score(synthesizer, lesions, pairs, Setting("edit", "all", Guidance(arguments.strength), editing),
-                      spreads, standardiser)  # fmt: skip
+        setting = Setting("edit", "all", Guidance(arguments.strength), editing)
+        cells = score(steer(synthesizer.run, lesions, pairs, setting, **shared), lesions, pairs)
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def score(
-    synthesizer: Synthesizer,
-    lesions: Lesions,
-    pairs: Sequence[tuple[int, int]],
-    setting: Setting,
-    spreads: Mapping[str, NDArray[np.float64]],
-    standardiser: Standardiser,
-) -> list[str]:
-    jobs = plan_jobs(lesions, pairs, setting)
-    results = list(synthesizer.run(jobs, guidance=setting.guidance, editing=setting.editing, batch_size=32))
-    image_NHWC = np.stack([result.image_HWC for result in results])
-    images, donors = ([pair[place] for pair in pairs] for place in (0, 1))
-    mask_NHW = lesions.mask_NHW[images]
-    background = [background_psnr(r.raw_HWC, job.image_HWC, job.painted) for r, job in zip(results, jobs, strict=True)]
-    seams = [seam_ratio(image, mask) for image, mask in zip(image_NHWC, mask_NHW, strict=True)]
-    measured_NM = measure_all(image_NHWC, mask_NHW, MeasureSettings(), 1)
-    asked_NM = np.where(FOLLOWS_FROM_MASK, np.nan, lesions.values_NM[donors])
-    table = control_table(asked_NM, measured_NM, [lesions.label_N[donor] for donor in donors], spreads)
-    spearman = table.set_index("feature")["spearman"]
-    frechet = feature_distance(
-        measurement_features(measured_NM, standardiser), measurement_features(lesions.values_NM[donors], standardiser)
+def score(steered: Steered, lesions: Lesions, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    sources = lesions.image_NHWC[[image for image, _ in pairs]]
+    rows = zip(steered.raw_NHWC, steered.image_NHWC, sources, steered.mask_NHW, strict=True)
+    backgrounds, seams = zip(
+        *((background_psnr(raw, source, mask), seam_ratio(image, mask)) for raw, image, source, mask in rows),
+        strict=True,
     )
+    spearman = steered.control.set_index("feature")["spearman"]
     return [
-        f"{np.nanmean(background):.1f}",
+        f"{np.nanmean(backgrounds):.1f}",
         f"{np.nanmean(seams):.2f}",
-        f"{summarise_control(table)['depends on the image']['spearman_median']:.2f}",
+        f"{steered.summary()['spearman']:.2f}",
         f"{spearman['clinical_colour_lightness']:.2f}",
         f"{spearman['clinical_contrast_lightness']:.2f}",
-        f"{frechet:.0f}",
+        f"{steered.frechet:.0f}",
     ]
 
 

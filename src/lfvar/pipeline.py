@@ -89,9 +89,10 @@ class Pipeline:
         """Train a stage in a folder of its own, or go on there; returns its best checkpoint."""
         step = Step(name, ("train", *overrides, *self.shared), inputs)
         folder = self.place_of(step)
-        started = (folder / "checkpoints" / "last.ckpt").is_file()
-        self.run(step, [f"resume={folder}" if started else f"hydra.run.dir={folder}"])
-        return folder / "checkpoints" / "best.ckpt"
+        best, started = folder / "checkpoints" / "best.ckpt", (folder / "checkpoints" / "last.ckpt").is_file()
+        done = (folder / DONE_FILE).is_file() and best.is_file()
+        self.run(step, [f"resume={folder}" if started else f"hydra.run.dir={folder}"], done=done)
+        return best
 
     def write(self, name: str, words: Sequence[str], inputs: Mapping[str, str]) -> Path:
         """Run a command, told its folder, that goes on by itself where it was killed; returns the folder."""

@@ -71,6 +71,17 @@ def test_a_killed_training_goes_on_in_its_folder(tmp_path, calls):
     assert made[1][0][-1] == f"resume={folder}"
 
 
+def test_a_training_whose_checkpoint_is_gone_is_not_done(tmp_path, calls):
+    made, _ = calls
+    best = Pipeline(tmp_path, []).train("tokenizer", ["experiment=vqvae"], {})  # leaves its note, and no checkpoint
+    Pipeline(tmp_path, []).train("tokenizer", ["experiment=vqvae"], {})
+    assert len(made) == 2
+    best.parent.mkdir(parents=True)
+    best.touch()
+    Pipeline(tmp_path, []).train("tokenizer", ["experiment=vqvae"], {})
+    assert len(made) == 2
+
+
 def test_steps_do_not_inherit_the_run_of_the_pipeline(tmp_path, calls, monkeypatch):
     from lfvar.config.stamp import STAMP_VARIABLE
 

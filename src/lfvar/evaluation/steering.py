@@ -86,6 +86,8 @@ class Steered:
 
     setting: Setting
     image_NHWC: NDArray[np.uint8]
+    raw_NHWC: NDArray[np.uint8]
+    """What the decoder made, before compositing."""
     mask_NHW: NDArray[np.bool_]
     """The source's (`edit`), or what the segmenter found (empty where it found nothing)."""
     control: pd.DataFrame
@@ -231,7 +233,8 @@ def steer(
     """
     jobs = plan_jobs(lesions, pairs, setting, known)
     made = run(jobs, guidance=setting.guidance, filters=filters, editing=setting.editing, batch_size=batch_size)
-    image_NHWC = np.stack([result.image_HWC for result in made])
+    images, raws = zip(*((result.image_HWC, result.raw_HWC) for result in made), strict=True)
+    image_NHWC = np.stack(images)
     if setting.task == "edit":
         mask_NHW = lesions.mask_NHW[[image for image, _ in pairs]]
     elif segment is None:
@@ -245,6 +248,7 @@ def steer(
     return Steered(
         setting=setting,
         image_NHWC=image_NHWC,
+        raw_NHWC=np.stack(raws),
         mask_NHW=mask_NHW,
         control=control_table(asked_NM, measured_NM, label_N, spreads),
         measured_NM=measured_NM,
