@@ -30,9 +30,9 @@ from lfvar.synthesizer import VAR_SAMPLING, Synthesizer
 
 SWITCHES: Mapping[str, EditConfig] = {
     "default": EditConfig(),
+    "skin not told": EditConfig(tell_skin=False),
     "ring 0": EditConfig(ring=0),
     "ring 2": EditConfig(ring=2),
-    "0 scales kept": EditConfig(num_kept_scales=0),
     "1 scale kept": EditConfig(num_kept_scales=1),
     "2 scales kept": EditConfig(num_kept_scales=2),
     "3 scales kept": EditConfig(num_kept_scales=3),

@@ -15,6 +15,7 @@ from lfvar.losses.tokens import TokenLossConfig
 from lfvar.nn.conditioning import ConditionDropConfig
 from lfvar.nn.var import VARConfig
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
+from lfvar.sampling.filling import without_lesion
 from lfvar.types import Batch, TokenBatch
 
 MEANING = ConditionMeaning(("mel", "nv", "df"), ("shape_a", "shape_b", "clinical_c", "clinical_d"), {"features": []})
@@ -61,6 +62,7 @@ def token_batch(batch, tokenizer):
         measurements_BM=batch.measurements_BM,
         present_BM=batch.present_BM,
         image_id=batch.image_id,
+        skin_ids_BL=torch.cat(tokenizer.net.encode_ids(without_lesion(batch.image_BCHW, batch.mask_B1HW)), dim=1),
     )
 
 

@@ -142,6 +142,7 @@ def write_tokens(cfg: DictConfig) -> Path:
     from lfvar.data.token_writer import write_token_cache
     from lfvar.devices import pick_device
     from lfvar.evaluation.common import load_tokenizer, with_image_size
+    from lfvar.sampling.filling import without_lesion
 
     device = pick_device(cfg.device)
     loaded = load_tokenizer(cfg)
@@ -155,6 +156,7 @@ def write_tokens(cfg: DictConfig) -> Path:
         manifest,
         identity,
         loaded.net.to(device).encode_ids,
+        without_lesion,
         command=tokens_command(cfg, cfg.ckpt, weights=cfg.weights, patch_nums=cfg.patch_nums, folder=cfg.tokens),
         batch_size=cfg.batch_size,
         device=device,

@@ -90,6 +90,8 @@ class TokenSample:
     """float32, standardised; 0 where missing. M = 0 for a run without measurements."""
     present_M: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     """bool, False where a measurement is missing."""
+    skin_ids_L: Tensor | None = None
+    """int64, likewise of the image without its lesion; None where nobody asks for them."""
 
 
 @dataclass
@@ -107,6 +109,8 @@ class TokenBatch:
     present_BM: Tensor
     """bool."""
     image_id: list[str]
+    skin_ids_BL: Tensor | None = None
+    """int64, as `ids_BL`, of the images without their lesions; None where nobody asks for them."""
 
     def __len__(self) -> int:
         return self.ids_BL.shape[0]
@@ -128,6 +132,7 @@ class TokenBatch:
         """In page-locked memory, from which copies to a GPU run beside computation (the DataLoader calls this)."""
         return replace(
             self,
+            skin_ids_BL=None if self.skin_ids_BL is None else self.skin_ids_BL.pin_memory(),
             ids_BL=self.ids_BL.pin_memory(),
             mask_B1HW=self.mask_B1HW.pin_memory(),
             label_B=self.label_B.pin_memory(),
@@ -138,7 +143,9 @@ class TokenBatch:
     @classmethod
     def collate(cls, samples: list[TokenSample]) -> TokenBatch:
         """Stack samples; the `collate_fn` of every loader."""
+        skin = [sample.skin_ids_L for sample in samples if sample.skin_ids_L is not None]
         return cls(
+            skin_ids_BL=torch.stack(skin) if skin else None,
             ids_BL=torch.stack([sample.ids_L for sample in samples]),
             mask_B1HW=torch.stack([sample.mask_1HW for sample in samples]),
             label_B=torch.tensor([sample.label for sample in samples], dtype=torch.int64),

@@ -112,7 +112,7 @@ def test_the_chain_ends_in_pictures_and_then_has_nothing_to_do(tmp_path, capfd):
         "data.loader.batch_size=8",
     ]  # fmt: skip
     transformer = [
-        "experiment=var", "condition=mask", "trainer.max_steps=2", "trainer.val_check_interval=2", "model.depth=1",
+        "experiment=var", "condition=skin", "trainer.max_steps=2", "trainer.val_check_interval=2", "model.depth=1",
         "model.width=32", "model.num_heads=2", "model.patch_nums=[1,2,4]", "model.vocab_size=64",
         "callbacks.grid.num_samples=1", "data.loader.batch_size=8",
     ]  # fmt: skip

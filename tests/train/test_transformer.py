@@ -12,6 +12,7 @@ from tiny_settings import TINY, run_module
 DATA = [a for a in TINY if a.startswith(("image_size", "data.source", "data.split"))]
 VAR_TINY = [
     "experiment=var",
+    "condition=skin",
     *DATA,
     "model.depth=2",
     "model.width=32",

@@ -106,7 +106,7 @@ class GenerationMetrics(Callback):
         if not rows:
             return
         ids_BL = module.token_ids(batch)[rows]
-        condition = module.conditions.full(batch, module.conditions.inside(batch)).rows(torch.tensor(rows))
+        condition = module.full_condition(batch).rows(torch.tensor(rows))
         with float32_exact(module.device):
             shown_BCHW = module.tokenizer.decode_ids(list(ids_BL.split(module.net.schedule.lengths, dim=1)))
         features = self._embed(shown_BCHW, module.device)

@@ -149,11 +149,17 @@ class SampleGrid(Callback):
             return None if held_out is None else held_out.condition
         if held_out is not None:
             return conditioning.without(held_out.condition, measurements=True)
+        schedule = module.net.schedule
         values_1M = torch.zeros(1, conditioning.num_measurements)
-        region_1L = torch.full((1, module.net.schedule.num_tokens), int(Region.UNKNOWN))
-        return conditioning.usable(
-            Condition(torch.tensor([label]), values_1M, torch.zeros_like(values_1M, dtype=torch.bool), region_1L)
+        untold = Condition(
+            label_B=torch.tensor([label]),
+            measurements_BM=values_1M,
+            present_BM=torch.zeros_like(values_1M, dtype=torch.bool),
+            region_BL=torch.full((1, schedule.num_tokens), int(Region.UNKNOWN)),
+            skin_BChw=torch.zeros(1, module.net.config.latent_channels, schedule.latent_size, schedule.latent_size),
+            told_skin_B=torch.tensor([False]),
         )
+        return conditioning.usable(untold)
 
     def _sample(self, module: VARModule, condition: Condition) -> NDArray[np.float32]:
         """Images (N, S, C, H, W) of N conditions and S seeds each."""
@@ -199,8 +205,7 @@ def _groups(conditioning: Conditioning) -> tuple[Group, ...]:
 @torch.no_grad()
 def _remember(module: VARModule, batch: Batch | TokenBatch, rows: Mapping[int, int]) -> dict[int, HeldOut]:
     """Keep rows of a validation batch, by type."""
-    inside_BL, ids_BL = module.conditions.inside(batch), module.token_ids(batch)
-    condition = module.conditions.full(batch, inside_BL)
+    ids_BL, condition = module.token_ids(batch), module.full_condition(batch)
     return {
         label: HeldOut(
             condition=condition.rows(slice(row, row + 1)).to("cpu"),

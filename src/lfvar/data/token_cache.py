@@ -4,6 +4,7 @@ A cache is a folder, `tokens/<tokenizer>` below the prepared one unless told oth
 
 - `ids.npy`, uint16 (N, 8, L), memory-mapped: images in the order of the manifest, positions in the order of
   `lfvar.measure.symmetry.SYMMETRIES`, tokens coarse to fine and row by row;
+- `skin.npy`, uint16 (N, 8, L): the same of the images with skin in the place of their lesions;
 - `masks.npy`, uint8 (N, H, ⌈W/8⌉), the masks as prepared, one bit per pixel;
 - `header.json`: what made it. Written last: without it there is no cache.
 
@@ -30,11 +31,12 @@ from lfvar.errors import ArtefactError
 from lfvar.measure.symmetry import SYMMETRIES, move_image
 from lfvar.scales import ScaleSchedule
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised with every change of files, header or meaning."""
 
 HEADER_FILE = "header.json"
 IDS_FILE = "ids.npy"
+SKIN_FILE = "skin.npy"
 MASKS_FILE = "masks.npy"
 
 MAX_VOCAB_SIZE = 1 << 16
@@ -166,8 +168,8 @@ class TokenCache:
         key = self.header["key"]
         shape = (len(self.header["images"]), len(SYMMETRIES), ScaleSchedule(tuple(key["patch_nums"])).num_tokens)
         try:
-            fits = self.ids.shape == shape and self.ids.dtype == np.uint16
-            fits = fits and hash_content(self.ids, self.masks) == self.header["content_hash"]
+            fits = all(array.shape == shape and array.dtype == np.uint16 for array in (self.ids, self.skin))
+            fits = fits and hash_content(self.ids, self.skin, self.masks) == self.header["content_hash"]
         except (OSError, ValueError) as error:  # missing, cut short, not an array
             raise ArtefactError(f"the token cache '{self.folder}' is damaged: {error}", cure=cure) from error
         if not fits:
@@ -177,6 +179,11 @@ class TokenCache:
     def ids(self) -> NDArray[np.uint16]:
         """Memory-mapped, (N, 8, L): image, position, token."""
         return np.load(self.folder / IDS_FILE, mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def skin(self) -> NDArray[np.uint16]:
+        """Memory-mapped, (N, 8, L), of the images without their lesions."""
+        return np.load(self.folder / SKIN_FILE, mmap_mode="r", allow_pickle=False)
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
@@ -201,6 +208,10 @@ class TokenCache:
     def get_ids(self, image_id: str, symmetry: int = 0) -> Tensor:
         """Token ids of an image, flipped or turned, int64 (L,)."""
         return torch.from_numpy(self.ids[self.row_of[image_id], symmetry].astype(np.int64))
+
+    def get_skin_ids(self, image_id: str, symmetry: int = 0) -> Tensor:
+        """Token ids of an image without its lesion, flipped or turned, int64 (L,)."""
+        return torch.from_numpy(self.skin[self.row_of[image_id], symmetry].astype(np.int64))
 
     def get_mask(self, image_id: str, symmetry: int = 0) -> Tensor:
         """The mask of an image, flipped or turned, bool (1, H, W)."""

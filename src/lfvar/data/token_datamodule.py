@@ -43,6 +43,7 @@ class TokenDataset(Dataset[TokenSample]):
             image_id=row.image_id,
             measurements_M=values_M,
             present_M=present_M,
+            skin_ids_L=self.cache.get_skin_ids(row.image_id, symmetry),
         )
 
 

@@ -28,6 +28,7 @@ from lfvar.data.token_cache import (
     IDS_FILE,
     MASKS_FILE,
     MAX_VOCAB_SIZE,
+    SKIN_FILE,
     TokenCache,
     TokenizerIdentity,
     cache_key,
@@ -40,6 +41,8 @@ from lfvar.progress import ProgressBar
 
 Encode = Callable[[Tensor], Sequence[Tensor]]
 """`VQVAE.encode_ids`: images (B, 3, H, W) in [-1, 1] to K token maps (B, p_k²), in float32."""
+TakeLesion = Callable[[Tensor, Tensor], Tensor]
+"""Images (B, 3, H, W) and masks (B, 1, H, W) to images with skin in the place of their lesions; row by row."""
 
 _JOURNAL_FILE = "journal.jsonl"
 _BUILDING = "building-"
@@ -71,6 +74,7 @@ def write_token_cache(
     manifest: Manifest,
     identity: TokenizerIdentity,
     encode: Encode,
+    take_lesion: TakeLesion,
     *,
     command: str,
     batch_size: int = 64,
@@ -87,6 +91,7 @@ def write_token_cache(
         manifest: Of that folder.
         identity: Of the tokenizer.
         encode: Its `encode_ids`.
+        take_lesion: `lfvar.sampling.filling.without_lesion`.
         command: The command line, for errors about this cache.
         batch_size: Views encoded at once; no id depends on it, up to near-ties of the nearest code.
         device: Where the tokenizer is.
@@ -106,7 +111,7 @@ def write_token_cache(
             folder.mkdir(parents=True, exist_ok=True)
             with Journal(folder / _JOURNAL_FILE, cache_key(manifest, identity)) as journal:
                 building = _Building.open(folder, manifest, identity, journal)
-                new = building.fill(prepared, manifest, encode, batch_size, torch.device(device))
+                new = building.fill(prepared, manifest, encode, take_lesion, batch_size, torch.device(device))
                 facts = {"device": str(device), "torch_version": torch.__version__, "tokenizer": about or {}}
                 building.finish(manifest, cache_key(manifest, identity), command, facts)
                 journal.path.unlink()
@@ -118,7 +123,7 @@ def write_token_cache(
         folder=folder,
         num_images=len(manifest.rows),
         num_new=new,
-        num_bytes=sum((folder / name).stat().st_size for name in (IDS_FILE, MASKS_FILE)),
+        num_bytes=sum((folder / name).stat().st_size for name in (IDS_FILE, SKIN_FILE, MASKS_FILE)),
         seconds=time.monotonic() - start,
     )
 
@@ -129,6 +134,7 @@ class _Building:
 
     folder: Path
     ids_NSL: NDArray[np.uint16]
+    skin_NSL: NDArray[np.uint16]
     masks_NHb: NDArray[np.uint8]
     journal: Journal
     done_N: NDArray[np.bool_]
@@ -137,8 +143,9 @@ class _Building:
     def open(cls, folder: Path, manifest: Manifest, identity: TokenizerIdentity, journal: Journal) -> _Building:
         """Go on with the arrays of a killed run, or begin with what an earlier cache has."""
         size, count = identity.image_size, len(manifest.rows)
-        shapes = {IDS_FILE: (count, len(SYMMETRIES), identity.num_tokens), MASKS_FILE: (count, size, (size + 7) // 8)}
-        types: dict[str, Any] = {IDS_FILE: np.uint16, MASKS_FILE: np.uint8}
+        of_ids = (count, len(SYMMETRIES), identity.num_tokens)
+        shapes = {IDS_FILE: of_ids, SKIN_FILE: of_ids, MASKS_FILE: (count, size, (size + 7) // 8)}
+        types: dict[str, Any] = {IDS_FILE: np.uint16, SKIN_FILE: np.uint16, MASKS_FILE: np.uint8}
         done_N = np.zeros(count, np.bool_)
         for name in shapes:  # a run that was killed while it put its arrays in place
             if not (folder / HEADER_FILE).exists() and (folder / name).exists():
@@ -151,15 +158,24 @@ class _Building:
         else:
             journal.append({"rows": [], "afresh": True})  # rows noted before belong to arrays that are gone
             arrays = [_create(folder / f"{_BUILDING}{name}", shapes[name], types[name]) for name in shapes]
-        ids_NSL, masks_NHb = arrays
+        ids_NSL, skin_NSL, masks_NHb = arrays
         assert ids_NSL is not None
+        assert skin_NSL is not None
         assert masks_NHb is not None
-        building = cls(folder, ids_NSL, masks_NHb, journal, done_N)
+        building = cls(folder, ids_NSL, skin_NSL, masks_NHb, journal, done_N)
         if not done_N.any():
             building._take_over(manifest, identity)
         return building
 
-    def fill(self, prepared: Path, manifest: Manifest, encode: Encode, batch_size: int, device: torch.device) -> int:
+    def fill(
+        self,
+        prepared: Path,
+        manifest: Manifest,
+        encode: Encode,
+        take_lesion: TakeLesion,
+        batch_size: int,
+        device: torch.device,
+    ) -> int:
         """Encode the rows that are not done; returns how many."""
         pending = np.flatnonzero(~self.done_N).tolist()
         portion = max(1, batch_size // len(SYMMETRIES))
@@ -168,10 +184,7 @@ class _Building:
             for first in range(0, len(pending), portion):
                 rows = pending[first : first + portion]
                 pairs = [_read_pair(prepared, manifest.rows[row], manifest.header.command) for row in rows]
-                images = (move_image(image_HWC, *how) for image_HWC, _ in pairs for how in SYMMETRIES)
-                views_BCHW = torch.stack([to_model_range(image_HWC) for image_HWC in images])
-                ids = [torch.cat(list(encode(part.to(device))), 1).cpu() for part in views_BCHW.split(batch_size)]
-                self.ids_NSL[rows] = torch.cat(ids).numpy().astype(np.uint16).reshape(len(rows), len(SYMMETRIES), -1)
+                self.ids_NSL[rows], self.skin_NSL[rows] = _encode_views(pairs, encode, take_lesion, batch_size, device)
                 self.masks_NHb[rows] = np.stack([np.packbits(mask_HW, axis=-1) for _, mask_HW in pairs])
                 self._note(rows)
                 bar.advance(len(rows))
@@ -181,20 +194,20 @@ class _Building:
         """Put the arrays in place; the header comes last, and an old one goes first."""
         header = {
             "key": key,
-            "content_hash": hash_content(self.ids_NSL, self.masks_NHb),
+            "content_hash": hash_content(self.ids_NSL, self.skin_NSL, self.masks_NHb),
             "command": command,
             "lfvar_version": lfvar.__version__,
             **facts,
             "images": _image_keys(manifest),
         }
         (self.folder / HEADER_FILE).unlink(missing_ok=True)
-        for name in (IDS_FILE, MASKS_FILE):
+        for name in (IDS_FILE, SKIN_FILE, MASKS_FILE):
             os.replace(self.folder / f"{_BUILDING}{name}", self.folder / name)
         replace_file(self.folder / HEADER_FILE, json.dumps(header, indent=1).encode(), sync=True)
 
     def _note(self, rows: list[int]) -> None:
         """Rows count as done once they are with the disk, in that order."""
-        for array in (self.ids_NSL, self.masks_NHb):
+        for array in (self.ids_NSL, self.skin_NSL, self.masks_NHb):
             assert isinstance(array, np.memmap)
             array.flush()
         self.done_N[rows] = True
@@ -215,8 +228,36 @@ class _Building:
         pairs = [(row, row_of[name]) for row, name in enumerate(_image_keys(manifest)) if name in row_of]
         if pairs:
             here, there = (list(rows) for rows in zip(*pairs, strict=True))
-            self.ids_NSL[here], self.masks_NHb[here] = old.ids[there], old.masks[there]
+            self.ids_NSL[here], self.skin_NSL[here] = old.ids[there], old.skin[there]
+            self.masks_NHb[here] = old.masks[there]
             self._note(here)
+
+
+def _encode_views(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]],
+    encode: Encode,
+    take_lesion: TakeLesion,
+    batch_size: int,
+    device: torch.device,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Ids of every position of each image (N, 8, L), as it is and without its lesion."""
+    views = [[move_image(picture, *how) for picture in pair] for pair in pairs for how in SYMMETRIES]
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for first in range(0, len(views), batch_size):
+        part = views[first : first + batch_size]
+        image_BCHW = torch.stack([to_model_range(image_HWC) for image_HWC, _ in part]).to(device)
+        mask_B1HW = torch.from_numpy(np.stack([mask_HW for _, mask_HW in part]))[:, None].to(device)
+        ids_BL = torch.cat(list(encode(image_BCHW)), 1)
+        skin_BL, lesion_B = ids_BL.clone(), mask_B1HW.flatten(1).any(1)
+        if lesion_B.any():
+            bare_BCHW = take_lesion(image_BCHW[lesion_B], mask_B1HW[lesion_B])
+            skin_BL[lesion_B] = torch.cat(list(encode(bare_BCHW)), 1)
+        for pieces, piece_BL in zip(found, (ids_BL, skin_BL), strict=True):
+            pieces.append(piece_BL.cpu())
+    ids, skin = (
+        torch.cat(pieces).numpy().astype(np.uint16).reshape(len(pairs), len(SYMMETRIES), -1) for pieces in found
+    )
+    return ids, skin
 
 
 def _check_fit(manifest: Manifest, identity: TokenizerIdentity, batch_size: int) -> None:

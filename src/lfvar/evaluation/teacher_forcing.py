@@ -14,6 +14,7 @@ from lfvar.nn.mask_pyramid import overlap_pyramid
 from lfvar.nn.scale_inputs import teacher_inputs
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
+from lfvar.sampling.filling import without_lesion
 from lfvar.types import Batch
 
 
@@ -45,12 +46,19 @@ def score_tokens(net: VAR, tokenizer: VQVAE, batches: Iterable[Batch]) -> dict[s
             measurements_BM=batch.measurements_BM.to(device),
             present_BM=batch.present_BM.to(device),
             region_BL=torch.where(inside_BL, int(Region.INSIDE), int(Region.OUTSIDE)),
+            skin_BChw=_skin_of(batch, tokenizer, device) if net.config.skin_aware else None,
         )
         full = net.conditioning.usable(full)
         for name, taken in told.items():
             condition = net.conditioning.without(full, **taken)
             if name == "nothing" and condition.region_BL is not None:
-                condition = replace(condition, region_BL=torch.zeros_like(condition.region_BL))
+                condition = replace(condition, region_BL=None, skin_BChw=None, told_skin_B=None)
             losses = token_loss(net(inputs_BLC, condition), ids_BL)
             scores[name].update(losses.nll_BL, losses.correct_BL, inside_BL)
     return {name: {key: float(value) for key, value in score.compute().items()} for name, score in scores.items()}
+
+
+def _skin_of(batch: Batch, tokenizer: VQVAE, device: torch.device) -> torch.Tensor:
+    """f̂ of the images without their lesions."""
+    bare_BCHW = without_lesion(batch.image_BCHW.to(device), batch.mask_B1HW.to(device))
+    return tokenizer.quantiser.decode_partials(tokenizer.encode_ids(bare_BCHW))[-1]

@@ -71,8 +71,14 @@ class ConditionSource:
         """Which tokens of each image touch its lesion, bool (B, L)."""
         return torch.cat(overlap_pyramid(batch.mask_B1HW, self.schedule), dim=1)
 
-    def full(self, batch: Batch | TokenBatch, inside_BL: Tensor) -> Condition:
-        """Everything that is known of each image and the net has an input for."""
+    def full(self, batch: Batch | TokenBatch, inside_BL: Tensor, skin_BChw: Tensor | None = None) -> Condition:
+        """Everything that is known of each image and the net has an input for.
+
+        Args:
+            batch: Types, measurements, masks.
+            inside_BL: From `inside`.
+            skin_BChw: f̂ of the images without their lesions; None: told of none.
+        """
         values = self.conditioning.num_measurements > 0
         region_BL = _regions(inside_BL)
         whole = Condition(
@@ -80,22 +86,30 @@ class ConditionSource:
             measurements_BM=batch.measurements_BM if values else None,
             present_BM=batch.present_BM if values else None,
             region_BL=region_BL,
+            skin_BChw=skin_BChw,
         )
         return self.conditioning.usable(whole)
 
-    def draw(self, batch: Batch | TokenBatch, inside_BL: Tensor, step: tuple[int, ...]) -> Drawn:
+    def draw(
+        self,
+        batch: Batch | TokenBatch,
+        inside_BL: Tensor,
+        step: tuple[int, ...],
+        skin_BChw: Tensor | None = None,
+    ) -> Drawn:
         """What training tells the net of each image.
 
         Args:
             batch: Of this process; batches of all processes are of one size.
             inside_BL: From `inside`.
+            skin_BChw: As for `full`.
             step: Decides the draw, with the seed: optimizer step and batch within it.
         """
         rank, world_size = place_among_processes()
         size = len(batch)
         draws = self._draw_all(size * world_size, step)
         mine = slice(rank * size, (rank + 1) * size)
-        condition, device = self.full(batch, inside_BL), inside_BL.device
+        condition, device = self.full(batch, inside_BL, skin_BChw), inside_BL.device
         shares = {}
         if self.conditioning.num_classes:
             lost_B = draws.lost_label_G[mine].to(device)
@@ -110,6 +124,10 @@ class ConditionSource:
         if condition.region_BL is not None:
             region_BL, told = self._draw_regions(inside_BL, draws, mine)
             condition, shares = replace(condition, region_BL=region_BL), shares | told
+        if condition.skin_BChw is not None:
+            told_B = draws.fate_G[mine].to(device) < self.config.own_skin  # at most own_mask: these know their own mask
+            condition = replace(condition, told_skin_B=told_B)
+            shares["own_skin"] = told_B.float().mean()
         return Drawn(condition, shares)
 
     def _draw_all(self, size: int, step: tuple[int, ...]) -> _Draws:

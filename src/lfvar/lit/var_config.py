@@ -24,6 +24,8 @@ class ConditionConfig:
     """What was measured; needs `data.loader.measurements=true`."""
     mask: bool = False
     """Where the lesion mask is, token by token."""
+    skin: bool = False
+    """What the skin around the lesion is, token by token, for painting into photographs; needs `mask`."""
     drop: ConditionDropConfig = field(default_factory=ConditionDropConfig)
     """How often types and measurements are taken away."""
     own_mask: float = 0.7
@@ -32,13 +34,22 @@ class ConditionConfig:
     """Share told the mask of another image of the step, so that the net learns to go on with whatever surrounds a mask,
     skin too; then a mask is no promise of a lesion, and edits may leave parts of it bare. The rest is told none, and
     learns whole images."""
+    own_skin: float = 0.4
+    """Share told the skin around their own lesion (`skin`), of those told their own mask; the rest invents its skin."""
 
     def __post_init__(self) -> None:
-        for name in ("own_mask", "other_mask"):
+        for name in ("own_mask", "other_mask", "own_skin"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share in [0, 1], got {getattr(self, name)}")
         if self.own_mask + self.other_mask > 1 + 1e-9:
             raise ValueError(f"own_mask + other_mask must be at most 1, got {self.own_mask + self.other_mask:g}")
+        if self.skin and not self.mask:
+            raise ValueError("skin=true says what surrounds a lesion mask, and mask=false tells none")
+        if self.skin and self.own_skin > self.own_mask:
+            raise ValueError(
+                f"own_skin is a share of all samples, out of those told their own mask: {self.own_skin:g} is more than "
+                f"own_mask, {self.own_mask:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class VARModel(VARConfig):
     """Sizes of a transformer and what its weights start from.
 
     How many types and measurements there are, the data say; whether they and the mask condition the net, `condition`
-    says. `num_classes`, `num_measurements` and `mask_aware` follow from both (`fit_model`).
+    says. `num_classes`, `num_measurements`, `mask_aware` and `skin_aware` follow from both (`fit_model`).
     """
 
     init: Init = "scratch"
@@ -83,7 +94,7 @@ def fit_model(
     """Sizes of the net for these data, conditions and tokenizer.
 
     Args:
-        model: As configured; its three condition sizes are replaced.
+        model: As configured; its condition sizes are replaced.
         condition: Which conditions are on.
         meaning: How many types and measurements the data have.
         tokenizer: Whose ids the net is to predict.
@@ -119,11 +130,16 @@ def fit_model(
         raise ConfigError(
             "model.mask_aware=true, but condition.mask=false tells the net no mask", cure="set condition.mask=true"
         )
+    if sizes.skin_aware and not condition.skin:
+        raise ConfigError(
+            "model.skin_aware=true, but condition.skin=false tells the net no skin", cure="set condition=skin"
+        )
     return replace(
         sizes,
         num_classes=len(meaning.classes) if condition.label else 0,
         num_measurements=len(meaning.feature_names) if condition.measurements else 0,
         mask_aware=condition.mask,
+        skin_aware=condition.skin,
     )
 
 

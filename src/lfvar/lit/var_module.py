@@ -29,6 +29,7 @@ from lfvar.nn.conditioning import Condition
 from lfvar.nn.frozen import freeze
 from lfvar.nn.scale_inputs import teacher_inputs
 from lfvar.nn.var import VAR, VARConfig
+from lfvar.sampling.filling import without_lesion
 from lfvar.types import Batch, TokenBatch
 
 
@@ -101,6 +102,27 @@ class VARModule(SteppingModule):
             return torch.cat(batch.scale_ids(self.net.schedule), dim=1).long()
         return torch.cat(self.tokenizer.encode_ids(batch.image_BCHW), dim=1)
 
+    @torch.no_grad()
+    def skin_features(self, batch: Batch | TokenBatch) -> Tensor | None:
+        """f̂ of the images without their lesions, BChw; None for a net that does not look at it.
+
+        Raises:
+            ValueError: When the batch holds tokens, but none of the skin.
+        """
+        if not self.net.config.skin_aware:
+            return None
+        if isinstance(batch, Batch):
+            ids = self.tokenizer.encode_ids(without_lesion(batch.image_BCHW, batch.mask_B1HW))
+        elif batch.skin_ids_BL is not None:
+            ids = list(batch.skin_ids_BL.split(self.net.schedule.lengths, dim=1))
+        else:
+            raise ValueError("a skin_aware net trains on the tokens of skin, and this batch has none (skin_ids_BL)")
+        return self.tokenizer.quantiser.decode_partials(ids)[-1]
+
+    def full_condition(self, batch: Batch | TokenBatch) -> Condition:
+        """Everything that is known of each image and the net has an input for."""
+        return self.conditions.full(batch, self.conditions.inside(batch), self.skin_features(batch))
+
     def forward(self, ids_BL: Tensor, condition: Condition) -> Tensor:
         """Teacher-forced logits, float32 (B, L, V), of token ids under a condition."""
         with torch.no_grad():
@@ -121,7 +143,8 @@ class VARModule(SteppingModule):
     def training_step(self, batch: Batch | TokenBatch, batch_idx: int) -> Tensor:
         """Gradients of one batch, and an optimizer step after every `accumulate` of them; returns the detached loss."""
         inside_BL = self.conditions.inside(batch)
-        drawn = self.conditions.draw(batch, inside_BL, (self.global_step, self.gathered))
+        step = (self.global_step, self.gathered)
+        drawn = self.conditions.draw(batch, inside_BL, step, self.skin_features(batch))
         ids_BL = self.token_ids(batch)
         with nullcontext() if self.completes_step else self._without_sync():
             losses = self.loss(self(ids_BL, drawn.condition), ids_BL, inside_BL, drawn.condition.region_BL)
@@ -158,7 +181,7 @@ class VARModule(SteppingModule):
     def validation_step(self, batch: Batch | TokenBatch, batch_idx: int) -> None:
         """Score every token with the full condition, and again without measurements: what they are worth."""
         inside_BL, ids_BL = self.conditions.inside(batch), self.token_ids(batch)
-        condition = self.conditions.full(batch, inside_BL)
+        condition = self.full_condition(batch)
         losses = self.loss(self(ids_BL, condition), ids_BL)
         self.scores.update(losses.nll_BL, losses.correct_BL, inside_BL)
         if self.can_ignore_measurements:

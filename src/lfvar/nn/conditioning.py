@@ -1,6 +1,6 @@
-"""What steers the transformer: a lesion type, measurements, and a region per token; each can be absent.
+"""What steers the transformer: lesion type, measurements, a region per token, and the skin around; each can be absent.
 
-Types and measurements become one vector per sample (start token and AdaLN), regions one vector per token.
+Types and measurements become one vector per sample (start token and AdaLN), regions and skin one vector per token.
 `drop_condition` takes conditions away in training, so that the net also learns what it predicts without them:
 that is what guidance needs, and what lets a user state only some properties.
 """
@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from lfvar.nn.feature_embedding import LFVARMeasurementEncoder, MeasurementEmbedding
+from lfvar.nn.precision import float32_exact
+from lfvar.nn.resize import area_resize
+from lfvar.scales import ScaleSchedule
 
 MeasurementKind = Literal["periodic", "piecewise", "lfvar"]
 MEASUREMENT_KINDS: tuple[MeasurementKind, ...] = get_args(MeasurementKind)
@@ -44,8 +47,16 @@ class Condition:
     """bool, False where a measurement is not asked for; None: all are."""
     region_BL: Tensor | None = None
     """int64 `Region` of every token of every scale (`lfvar.nn.mask_pyramid.token_regions`); None: unknown."""
+    skin_BChw: Tensor | None = None
+    """float32, f̂ of the image without its lesion (`lfvar.sampling.filling.without_lesion`): the skin that a sample has
+    to go on with. None: it may invent its skin."""
+    told_skin_B: Tensor | None = None
+    """bool, False for samples that are not told their row of `skin_BChw`; None: all are."""
 
     def __post_init__(self) -> None:
+        if self.skin_BChw is not None and self.told_skin_B is None:
+            told_B = torch.ones(self.skin_BChw.shape[0], dtype=torch.bool, device=self.skin_BChw.device)
+            object.__setattr__(self, "told_skin_B", told_B)
         if self.measurements_BM is not None and self.present_BM is None:
             present_BM = torch.ones_like(self.measurements_BM, dtype=torch.bool)
             object.__setattr__(self, "present_BM", present_BM)
@@ -78,7 +89,7 @@ class Condition:
 
 
 class Conditioning(nn.Module):
-    """Condition to vectors: class table with a null row, measurement path, region table.
+    """Condition to vectors: class table with a null row, measurement path, region table, skin path.
 
     Args:
         width: D.
@@ -87,6 +98,7 @@ class Conditioning(nn.Module):
         kind: How measurements are encoded.
         feature_width: Width of the vector of one measurement.
         mask_aware: Embed the region of each token (starts at zero).
+        skin_channels: C of the skin's features, embedded at each token (starts at zero); 0: a net without them.
     """
 
     def __init__(
@@ -98,6 +110,7 @@ class Conditioning(nn.Module):
         kind: MeasurementKind = "periodic",
         feature_width: int = 16,
         mask_aware: bool = False,
+        skin_channels: int = 0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -118,6 +131,11 @@ class Conditioning(nn.Module):
         if mask_aware:
             self.regions = nn.Embedding(len(Region), width, padding_idx=Region.UNKNOWN)
             nn.init.zeros_(self.regions.weight)
+        self.skin: nn.Linear | None = None
+        if skin_channels:
+            self.skin = nn.Linear(skin_channels, width)
+            nn.init.zeros_(self.skin.weight)
+            nn.init.zeros_(self.skin.bias)
 
     @property
     def null_class(self) -> int:
@@ -167,6 +185,26 @@ class Conditioning(nn.Module):
             raise ValueError(f"{region_BL.shape[1]} regions given for {num_tokens} tokens")
         return region_BL
 
+    def token_skin(self, condition: Condition, schedule: ScaleSchedule) -> Tensor | None:
+        """What each token is told of the skin at its place and scale, (B, L, D); None in a net without `skin_channels`.
+
+        Zero for samples that are told nothing. The features are resized by area, as the net's inputs are.
+
+        Raises:
+            ValueError: When skin is given to a net built without skin_aware.
+        """
+        skin_BChw, told_B = condition.skin_BChw, condition.told_skin_B
+        if self.skin is None:
+            if skin_BChw is not None:
+                raise ValueError("skin given to a net built without skin_aware")
+            return None
+        if skin_BChw is None or told_B is None:  # through the layer all the same: DDP waits for its gradient
+            skin_BChw = self.skin.weight.new_zeros(len(condition), self.skin.in_features, *2 * (schedule.latent_size,))
+            told_B = torch.zeros_like(condition.label_B, dtype=torch.bool)
+        with float32_exact(skin_BChw.device):
+            maps = [area_resize(skin_BChw.float(), side).flatten(2) for side in schedule.patch_nums]
+        return self.skin(torch.cat(maps, dim=2).transpose(1, 2)) * told_B[:, None, None]
+
     def usable(self, condition: Condition) -> Condition:
         """The parts of a condition that this net has an input for: ablations train on the same batches."""
         keep_values = self.measurements is not None
@@ -175,6 +213,8 @@ class Conditioning(nn.Module):
             measurements_BM=condition.measurements_BM if keep_values else None,
             present_BM=condition.present_BM if keep_values else None,
             region_BL=condition.region_BL if self.regions is not None else None,
+            skin_BChw=condition.skin_BChw if self.skin is not None else None,
+            told_skin_B=condition.told_skin_B if self.skin is not None else None,
         )
 
     def without(self, condition: Condition, *, label: bool = False, measurements: bool = False) -> Condition:

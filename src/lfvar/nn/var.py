@@ -50,6 +50,8 @@ class VARConfig:
     """Width of the vector of one measurement; "lfvar" has none."""
     mask_aware: bool = False
     """Tell each token whether it lies inside the lesion mask."""
+    skin_aware: bool = False
+    """Tell each token the skin at its place, in samples that are painted into an image."""
     shared_adaln: bool = False
     """One projection of the condition for all blocks plus an offset per block, instead of one projection per block."""
     attn_l2_norm: bool = True
@@ -109,6 +111,8 @@ class Prepared:
     """Scale and shift of the norm before the head."""
     region_BL: Tensor | None
     """Region of each token; None in a net that does not look at it."""
+    skin_BLD: Tensor | None
+    """What each token is told of the skin; None likewise."""
 
 
 class VAR(nn.Module):
@@ -132,6 +136,7 @@ class VAR(nn.Module):
             kind=config.measurement_kind,
             feature_width=config.measurement_width,
             mask_aware=config.mask_aware,
+            skin_channels=config.latent_channels if config.skin_aware else 0,
         )
         self.embed = nn.Linear(config.latent_channels, width)
         self.start_1lD = nn.Parameter(torch.zeros(1, first, width))
@@ -193,7 +198,8 @@ class VAR(nn.Module):
             blocks = tuple(adaln(active_BD).unflatten(1, (1, 6, -1)) for adaln in self.adalns)
         head_B12D = self.head_adaln(active_BD).unflatten(1, (1, 2, -1))
         region_BL = self.conditioning.token_regions(condition, self.schedule.num_tokens)
-        return Prepared(vector_BD, blocks, head_B12D, region_BL)
+        skin_BLD = self.conditioning.token_skin(condition, self.schedule)
+        return Prepared(vector_BD, blocks, head_B12D, region_BL, skin_BLD)
 
     def new_cache(self, batch_size: int) -> KVCache:
         """Empty storage for one sampling of `batch_size` rows, in the type the blocks compute in here and now."""
@@ -244,11 +250,13 @@ class VAR(nn.Module):
         return prepared.vector_BD[:, None] + self.start_1lD
 
     def _place(self, x_BlD: Tensor, place: slice, prepared: Prepared) -> Tensor:
-        """Tell tokens where they are: position, level, region."""
+        """Tell tokens where they are: position, level, region, skin."""
         x_BlD = x_BlD + self.position_1LD[:, place] + self.levels(self.level_L[place])
-        if prepared.region_BL is None or self.conditioning.regions is None:
-            return x_BlD
-        return x_BlD + self.conditioning.regions(prepared.region_BL[:, place])
+        if prepared.region_BL is not None and self.conditioning.regions is not None:
+            x_BlD = x_BlD + self.conditioning.regions(prepared.region_BL[:, place])
+        if prepared.skin_BLD is not None:
+            x_BlD = x_BlD + prepared.skin_BLD[:, place].to(x_BlD.dtype)
+        return x_BlD
 
     def _logits(self, x_BlD: Tensor, prepared: Prepared, wanted_n: Tensor | None = None) -> Tensor:
         scale_B1D, shift_B1D = prepared.head_B12D.float().unbind(2)

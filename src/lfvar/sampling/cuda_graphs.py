@@ -160,5 +160,5 @@ class SampleGraphs:
 
 
 def _tensors(prepared: Prepared) -> list[Tensor]:
-    region = [] if prepared.region_BL is None else [prepared.region_BL]
-    return [prepared.vector_BD, *prepared.blocks, prepared.head_B12D, *region]
+    of_tokens = [tensor for tensor in (prepared.region_BL, prepared.skin_BLD) if tensor is not None]
+    return [prepared.vector_BD, *prepared.blocks, prepared.head_B12D, *of_tokens]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from lfvar.nn.precision import float32_exact
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
 from lfvar.sampling.composite import composite, match_skin
-from lfvar.sampling.filling import fill_hole
+from lfvar.sampling.filling import SKIN_MARGIN, without_lesion
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.masking import Kept, keep_as_published, keep_outside
@@ -41,8 +41,11 @@ class EditConfig:
     the old lesion."""
     fill: bool = True
     """Encode the source with skin in the place of its lesion, so that kept tokens know nothing of it."""
-    fill_margin: float = 0.03
+    fill_margin: float = SKIN_MARGIN
     """By how much that skin reaches beyond the mask, as a share of the image's side."""
+    tell_skin: bool = True
+    """Tell a net that looks at it (`skin_aware`) the skin around the mask, at every scale; else it learns of it from
+    kept tokens alone, and the coarse scales keep none."""
     requantise: bool = True
     """Choose kept tokens again at each scale, as the ones nearest to what the sum so far lacks of the source."""
     composite: bool = True
@@ -87,6 +90,12 @@ class Job:
             return self.mask_HW
         return self.mask_HW | self.erase_HW
 
+    @property
+    def has_skin(self) -> bool:
+        """Whether the job has a source, and something of it stays."""
+        painted_HW = self.painted
+        return self.image_HWC is not None and painted_HW is not None and not bool(painted_HW.all())
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -100,6 +109,16 @@ class Result:
     """Of the lesion, as in the job."""
     ids_L: NDArray[np.int64]
     """Token ids of all scales, coarse to fine."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A source as the sampler takes it."""
+
+    kept: Kept
+    """What must not change."""
+    skin_1Chw: Tensor
+    """f̂ of the source without what is painted over; zero for a whole new image."""
 
 
 class Sources:
@@ -119,10 +138,10 @@ class Sources:
         self.capacity = capacity
         self.device = tokenizer.quantiser.codebook.weight.device
         self.num_encoded = 0
-        self._known: OrderedDict[bytes, Kept] = OrderedDict()
+        self._known: OrderedDict[bytes, Encoded] = OrderedDict()
 
-    def kept(self, job: Job) -> Kept:
-        """What stays of a job's source, one row; nothing for a whole new image."""
+    def encoded(self, job: Job) -> Encoded:
+        """A job's source, one row; nothing for a whole new image."""
         painted_HW = job.painted
         if job.image_HWC is None or painted_HW is None:
             return self._nothing()
@@ -138,28 +157,29 @@ class Sources:
         return self._known[key]
 
     @torch.no_grad()
-    def _encode(self, image_HWC: NDArray[np.uint8], painted_HW: NDArray[np.bool_]) -> Kept:
+    def _encode(self, image_HWC: NDArray[np.uint8], painted_HW: NDArray[np.bool_]) -> Encoded:
         config, tokenizer = self.config, self.tokenizer
         image_1CHW = to_model_range(image_HWC)[None].to(self.device)
         mask_11HW = torch.from_numpy(np.ascontiguousarray(painted_HW))[None, None].float().to(self.device)
-        if config.fill:
-            image_1CHW = fill_hole(image_1CHW, mask_11HW, round(config.fill_margin * image_HWC.shape[0]))
+        bare_1CHW = without_lesion(image_1CHW, mask_11HW, config.fill_margin)
         if config.published_masks:
             keep = keep_as_published(mask_11HW, tokenizer.schedule)
         else:
             keep = keep_outside(mask_11HW, tokenizer.schedule, ring=config.ring, num_kept_scales=config.num_kept_scales)
         with float32_exact(self.device):
-            features_1Chw = tokenizer.encode(image_1CHW)
+            features_1Chw = tokenizer.encode(bare_1CHW if config.fill else image_1CHW)
             ids = list(tokenizer.quantiser(features_1Chw).ids)
-        return Kept(ids, keep, features_1Chw if config.requantise else None)
+            bare_ids = ids if config.fill else tokenizer.encode_ids(bare_1CHW)
+            skin_1Chw = tokenizer.quantiser.decode_partials(bare_ids)[-1]
+        return Encoded(Kept(ids, keep, features_1Chw if config.requantise else None), skin_1Chw)
 
-    def _nothing(self) -> Kept:
+    def _nothing(self) -> Encoded:
         schedule, channels = self.tokenizer.schedule, self.tokenizer.config.latent_channels
         ids = [torch.zeros(1, length, dtype=torch.int64, device=self.device) for length in schedule.lengths]
         keep = [torch.zeros_like(ids_1l, dtype=torch.bool) for ids_1l in ids]
         size = schedule.latent_size
-        features_1Chw = torch.zeros(1, channels, size, size, device=self.device) if self.config.requantise else None
-        return Kept(ids, keep, features_1Chw)
+        zeros_1Chw = torch.zeros(1, channels, size, size, device=self.device)
+        return Encoded(Kept(ids, keep, zeros_1Chw if self.config.requantise else None), zeros_1Chw)
 
 
 @torch.no_grad()
@@ -191,7 +211,14 @@ def edit_batch(
     device = sources.device
     kept = None
     if any(job.image_HWC is not None for job in jobs):
-        kept = Kept.cat([sources.kept(job) for job in jobs])
+        encoded = [sources.encoded(job) for job in jobs]
+        kept = Kept.cat([source.kept for source in encoded])
+        if net.config.skin_aware and sources.config.tell_skin:
+            condition = replace(
+                condition.to(device),
+                skin_BChw=torch.cat([source.skin_1Chw for source in encoded]),
+                told_skin_B=torch.tensor([job.has_skin for job in jobs], device=device),
+            )
     seeds = [job.seed for job in jobs]
     with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else float32_exact(device):
         ids = sample(

@@ -11,8 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SKIN_MARGIN = 0.03
+"""By how much skin takes the place of a lesion beyond its mask, as a share of the image's side."""
+
 _SWEEPS = 16
 """Averaging steps at each resolution, coarse to fine; wide waves are settled where they are short."""
+
+
+def without_lesion(image_BCHW: Tensor, mask_B1HW: Tensor, margin: float = SKIN_MARGIN) -> Tensor:
+    """Images with skin in the place of their lesions: `fill_hole` with a margin that goes by the image's size.
+
+    What the transformer is told of the skin, in training and in editing alike.
+    """
+    return fill_hole(image_BCHW, mask_B1HW, round(margin * image_BCHW.shape[-1]))
 
 
 def fill_hole(image_BCHW: Tensor, mask_B1HW: Tensor, margin: int = 2) -> Tensor:

@@ -24,9 +24,10 @@ from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.measure.symmetry import SYMMETRIES, move_image
 from lfvar.nn.frozen import freeze
 from lfvar.nn.resize import area_resize
+from lfvar.sampling.filling import without_lesion
 
 COMMAND = "python -m lfvar.prepare data=phantom stage=tokens ckpt=here.ckpt"
-FILES = ["header.json", "ids.npy", "masks.npy"]
+FILES = ["header.json", "ids.npy", "masks.npy", "skin.npy"]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,8 @@ def theirs(made, tmp_path):
 
 
 def write(folder, prepared, manifest, identity, encode, **options):
-    return write_token_cache(folder, prepared, manifest, identity, encode, **{"command": COMMAND, **options})
+    options = {"command": COMMAND, **options}
+    return write_token_cache(folder, prepared, manifest, identity, encode, without_lesion, **options)
 
 
 def of_pixels(views_BCHW):
@@ -79,9 +81,13 @@ def test_cached_ids_are_those_of_each_moved_image(phantom_folder, manifest, toke
             image_CHW = torch.from_numpy(move_image(image, *how)).permute(2, 0, 1).float() / 127.5 - 1
             fresh_L = torch.cat(tokenizer.encode_ids(image_CHW[None]), dim=1)[0]
             assert torch.equal(cache.get_ids(row.image_id, symmetry), fresh_L)
+            mask_1HW = torch.from_numpy(move_image(mask, *how))[None]
+            bare_L = torch.cat(tokenizer.encode_ids(without_lesion(image_CHW[None], mask_1HW[None])), dim=1)[0]
+            assert torch.equal(cache.get_skin_ids(row.image_id, symmetry), bare_L)
             assert np.array_equal(cache.get_mask(row.image_id, symmetry)[0].numpy(), move_image(mask, *how))
     assert len(np.unique(cache.ids)) > 20  # a tokenizer that always says the same would prove nothing
     assert (cache.ids[:, 0] != cache.ids[:, 1]).any()
+    assert (cache.ids != cache.skin).mean() > 0.2
     assert cache.get_ids(manifest.rows[0].image_id).dtype == torch.int64
     assert cache.get_mask(manifest.rows[0].image_id).dtype == torch.bool
 
@@ -151,7 +157,7 @@ def test_a_killed_run_goes_on(phantom_folder, manifest, identity, tmp_path, afte
 
 
 def write_and_die(folder, prepared, manifest, identity, after):
-    calls = iter(range(after))
+    calls = iter(range(2 * after))  # each batch of views is encoded as it is and without its lesions
 
     def encode(views_BCHW):
         if next(calls, None) is None:

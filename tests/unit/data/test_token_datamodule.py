@@ -12,6 +12,7 @@ from lfvar.data.token_cache import TokenCache, TokenizerIdentity
 from lfvar.data.token_datamodule import TokenDataModule
 from lfvar.data.token_writer import write_token_cache
 from lfvar.errors import ConfigError
+from lfvar.sampling.filling import without_lesion
 from lfvar.scales import ScaleSchedule
 from lfvar.types import Batch, TokenBatch
 
@@ -34,7 +35,7 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def cache(folder, manifest, tokenizer, tmp_path_factory):
     place, identity = tmp_path_factory.mktemp("tokens"), TokenizerIdentity.of(tokenizer)
-    write_token_cache(place, folder, manifest, identity, tokenizer.encode_ids, command="remake")
+    write_token_cache(place, folder, manifest, identity, tokenizer.encode_ids, without_lesion, command="remake")
     return TokenCache.open(place, manifest, identity)
 
 
@@ -59,6 +60,8 @@ def assert_same(tokens, images, tokenizer):
     assert isinstance(images, Batch)
     for ours, fresh in zip(tokens.scale_ids(tokenizer.schedule), tokenizer.encode_ids(images.image_BCHW), strict=True):
         assert torch.equal(ours, fresh)
+    bare_BCHW = without_lesion(images.image_BCHW, images.mask_B1HW)
+    assert torch.equal(tokens.skin_ids_BL, torch.cat(tokenizer.encode_ids(bare_BCHW), dim=1))
     assert tokens.image_id == images.image_id
     assert torch.equal(tokens.mask_B1HW.float(), images.mask_B1HW)
     for name in ("label_B", "measurements_BM", "present_BM"):

@@ -12,8 +12,9 @@ from var_examples import MEANING, NOTHING_DROPPED, image_batch
 SCHEDULE = ScaleSchedule((1, 2, 4))
 
 
-def source(config, *, num_classes=3, num_measurements=4, mask=True, kind="periodic", seed=0):
-    conditioning = Conditioning(8, num_classes, num_measurements, kind=kind, feature_width=4, mask_aware=mask)
+def source(config, *, num_classes=3, num_measurements=4, mask=True, skin=0, kind="periodic", seed=0):
+    options = {"kind": kind, "feature_width": 4, "mask_aware": mask, "skin_channels": skin}
+    conditioning = Conditioning(8, num_classes, num_measurements, **options)
     return ConditionSource(conditioning, config, SCHEDULE, MEANING.feature_names[:num_measurements], seed)
 
 
@@ -75,11 +76,25 @@ def test_shares_are_those_of_the_config():
     assert {tuple(row) for row in (region == Region.INSIDE)[~unknown].tolist()} <= masks
 
 
+def test_skin_is_told_to_some_of_those_that_know_their_own_mask():
+    batch = image_batch(2000)
+    config = ConditionConfig(mask=True, skin=True, own_mask=0.6, other_mask=0.2, own_skin=0.25)
+    conditions = source(config, skin=4)
+    inside, skin = conditions.inside(batch), torch.randn(2000, 4, 4, 4)
+    drawn = conditions.draw(batch, inside, (1, 0), skin)
+    told = drawn.condition.told_skin_B
+    assert drawn.shares["own_skin"] == told.float().mean() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal((drawn.condition.region_BL == Region.INSIDE)[told], inside[told])
+    assert torch.equal(drawn.condition.skin_BChw, skin)
+    assert conditions.full(batch, inside, skin).told_skin_B.all()
+
+
 def test_nothing_is_taken_where_all_rates_are_zero():
     batch = image_batch()
-    conditions = source(ConditionConfig(mask=True, drop=NOTHING_DROPPED, own_mask=1.0, other_mask=0.0))
-    inside = conditions.inside(batch)
-    drawn, full = conditions.draw(batch, inside, (0, 0)).condition, conditions.full(batch, inside)
+    config = ConditionConfig(mask=True, skin=True, drop=NOTHING_DROPPED, own_mask=1.0, other_mask=0.0, own_skin=1.0)
+    conditions = source(config, skin=4)
+    inside, skin = conditions.inside(batch), torch.randn(len(batch), 4, 4, 4)
+    drawn, full = conditions.draw(batch, inside, (0, 0), skin).condition, conditions.full(batch, inside, skin)
     assert all(torch.equal(getattr(drawn, name), getattr(full, name)) for name in vars(full))
 
 
@@ -109,13 +124,13 @@ def test_step_and_seed_decide_the_draw():
 
 def test_two_processes_draw_what_one_does(monkeypatch):
     batch = image_batch(16)
-    conditions = source(ConditionConfig(mask=True, own_mask=0.3, other_mask=0.5))
-    inside = conditions.inside(batch)
-    one = conditions.draw(batch, inside, (7, 0)).condition
+    conditions = source(ConditionConfig(mask=True, skin=True, own_mask=0.3, other_mask=0.5, own_skin=0.2), skin=4)
+    inside, skin = conditions.inside(batch), torch.randn(16, 4, 4, 4)
+    one = conditions.draw(batch, inside, (7, 0), skin).condition
     monkeypatch.setattr(var_condition, "_gather_rows", lambda _: inside)
     for rank, part in enumerate((slice(0, 8), slice(8, 16))):
         monkeypatch.setattr(var_condition, "place_among_processes", lambda rank=rank: (rank, 2))
-        half = conditions.draw(rows(batch, part), inside[part], (7, 0)).condition
+        half = conditions.draw(rows(batch, part), inside[part], (7, 0), skin[part]).condition
         for name, tensor in vars(one).items():
             assert torch.equal(getattr(half, name), tensor[part]), name
 

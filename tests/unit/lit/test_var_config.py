@@ -47,6 +47,7 @@ def test_every_difference_to_the_tokenizer_is_named():
         (replace(SIZES, num_measurements=0), ConditionConfig(), MEANING, "condition.measurements=false"),
         (replace(SIZES, num_classes=0), ConditionConfig(), MEANING, "condition.label=false"),
         (replace(SIZES, mask_aware=True), ConditionConfig(), MEANING, "condition.mask=true"),
+        (replace(SIZES, skin_aware=True), ConditionConfig(mask=True), MEANING, "condition=skin"),
     ],
 )
 def test_contradictions_are_refused(model, condition, meaning, cure):
@@ -66,7 +67,14 @@ def test_where_weights_come_from_is_checked():
         VARModel(num_heads=7)
 
 
-@pytest.mark.parametrize("change", [{"own_mask": 1.2}, {"own_mask": 0.8, "other_mask": 0.3}])
+@pytest.mark.parametrize(
+    "change", [{"own_mask": 1.2}, {"own_mask": 0.8, "other_mask": 0.3}, {"mask": True, "skin": True, "own_skin": 0.8}]
+)
 def test_shares_of_masks_are_checked(change):
     with pytest.raises(ValueError, match="own_mask"):
         ConditionConfig(**change)
+
+
+def test_skin_without_a_mask_is_refused():
+    with pytest.raises(ValueError, match="mask=false tells none"):
+        ConditionConfig(skin=True)

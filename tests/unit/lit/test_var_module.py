@@ -15,7 +15,7 @@ from lfvar.losses.tokens import TokenLossConfig
 from var_examples import FULL, MEANING, SIZES, as_loader, image_batch, tiny_module, tiny_tokenizer, tiny_trainer
 from var_examples import token_batch as to_tokens
 
-EVERYTHING = ConditionConfig(mask=True)
+EVERYTHING = ConditionConfig(mask=True, skin=True)
 
 
 class Losses(Callback):
@@ -147,7 +147,7 @@ def test_checkpoints_describe_themselves_and_load(trained):
     module, trainer, path = trained
     loaded = load_var(path, "last")
     assert loaded.meaning == MEANING
-    assert loaded.net.config == replace(SIZES, mask_aware=True)
+    assert loaded.net.config == replace(SIZES, mask_aware=True, skin_aware=True)
     assert not loaded.net.training
     assert loaded.about["tokenizer"]["file"] == "tokenizer.ckpt"
     assert loaded.about["tokenizer"]["hash"] == TokenizerIdentity.of(tiny_tokenizer().net).hash
@@ -209,6 +209,7 @@ def test_a_tokenizer_with_a_new_decoder_is_the_same_tokenizer(trained):
         ConditionConfig(measurements=False),
         ConditionConfig(label=False, measurements=False),
         ConditionConfig(measurements=False, mask=True),
+        ConditionConfig(measurements=False, mask=True, skin=True),
     ],
 )
 def test_every_ablation_trains_on_the_same_batches(condition, tmp_path):
@@ -218,6 +219,14 @@ def test_every_ablation_trains_on_the_same_batches(condition, tmp_path):
     assert all(parameter.grad is None or parameter.isfinite().all() for parameter in module.net.parameters())
     assert ("val/loss_without_measurements" in trainer.callback_metrics) is condition.measurements
     assert ("train/label_dropped" in losses[-1]) is condition.label
+
+
+def test_tokens_without_those_of_skin_are_no_batch_for_a_net_that_looks_at_it():
+    module, batch = tiny_module(SIZES, EVERYTHING), image_batch()
+    tokens = replace(to_tokens(batch, tiny_tokenizer()), skin_ids_BL=None)
+    with pytest.raises(ValueError, match="skin_ids_BL"):
+        module.full_condition(tokens)
+    assert tiny_module().full_condition(tokens).skin_BChw is None
 
 
 def test_bfloat16_trains_on_the_same_tokens(tmp_path):

@@ -51,14 +51,13 @@ def model(path, kind, sizes=SIZES):
     return VARModel(**asdict(sizes), init=kind, weights=path)
 
 
-@pytest.mark.parametrize("mask", [False, True])
-def test_the_first_step_is_the_source(published, mask):
-    module = tiny_module(model(published, "published"), ConditionConfig(mask=mask))
+@pytest.mark.parametrize("more", [{}, {"mask": True}, {"mask": True, "skin": True}])
+def test_the_first_step_is_the_source(published, more):
+    module = tiny_module(model(published, "published"), ConditionConfig(**more))
     source = load_published_var(published)
     assert source.config.num_classes == 5
     batch = image_batch()
-    ids_BL, inside_BL = module.token_ids(batch), module.conditions.inside(batch)
-    condition = module.conditions.full(batch, inside_BL)
+    ids_BL, condition = module.token_ids(batch), module.full_condition(batch)
     inputs = teacher_inputs(
         module.tokenizer.quantiser.decode_partials(ids_BL.split((1, 4, 16), dim=1)), source.schedule
     )

@@ -111,6 +111,9 @@ def test_usable_leaves_out_what_the_net_cannot_take():
     assert only_values.usable(full).label_B.tolist() == [only_values.null_class] == [0]
     assert only_values.usable(full).measurements_BM is full.measurements_BM
     assert Conditioning(8, 7, 0, mask_aware=True).usable(full).region_BL is full.region_BL
+    with_skin = Condition(torch.tensor([3]), skin_BChw=torch.randn(1, 4, 2, 2))
+    assert plain == Conditioning(8, 7, 0).usable(with_skin)
+    assert Conditioning(8, 7, 0, skin_channels=4).usable(with_skin).told_skin_B.tolist() == [True]
 
 
 def test_conditions_stack_and_select():

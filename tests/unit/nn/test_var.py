@@ -15,7 +15,8 @@ from lfvar.scales import ScaleSchedule
 
 CONFIG = VARConfig(
     depth=3, width=24, num_heads=2, patch_nums=(1, 2, 3, 4), vocab_size=20, latent_channels=4, num_classes=3,
-    num_measurements=5, measurement_width=4, mask_aware=True, adaln_gain_init=1.0,
+    num_measurements=5, measurement_width=4, mask_aware=True, skin_aware=True,
+    adaln_gain_init=1.0,
 )  # fmt: skip
 
 
@@ -35,6 +36,8 @@ def some_condition(config=CONFIG, size=2):
         torch.randn(size, config.num_measurements),
         torch.rand(size, config.num_measurements) > 0.5,
         torch.randint(3, (size, num_tokens)),
+        torch.randn(size, config.latent_channels, config.patch_nums[-1], config.patch_nums[-1]),
+        torch.arange(size) % 2 == 0,
     )
 
 
@@ -76,7 +79,7 @@ def test_no_token_sees_a_finer_scale():
         assert (moved > 1e-6).all()  # its own scale and every finer one
 
 
-@pytest.mark.parametrize("part", ["label_B", "measurements_BM", "present_BM", "region_BL"])
+@pytest.mark.parametrize("part", [field.name for field in fields(Condition)])
 def test_every_part_of_the_condition_reaches_the_logits(part):
     net, condition = lively(), some_condition()
     inputs = torch.randn(2, net.schedule.num_tokens - 1, 4)
@@ -85,6 +88,8 @@ def test_every_part_of_the_condition_reaches_the_logits(part):
         "measurements_BM": condition.measurements_BM + 0.5,
         "present_BM": ~condition.present_BM,
         "region_BL": (condition.region_BL + 1) % 3,
+        "skin_BChw": condition.skin_BChw + 0.5,
+        "told_skin_B": ~condition.told_skin_B,
     }
     changed = replace(condition, **{part: other[part]})
     assert (net(inputs, changed) - net(inputs, condition)).abs().max() > 1e-3
@@ -199,6 +204,20 @@ def test_steps_out_of_turn_and_wrong_inputs_are_refused():
         VAR(replace(CONFIG, mask_aware=False)).prepare(condition)
     with pytest.raises(ValueError, match="5 measurements given to a net for 0"):
         VAR(replace(CONFIG, num_measurements=0, mask_aware=False)).prepare(replace(condition, region_BL=None))
+    with pytest.raises(ValueError, match="without skin_aware"):
+        VAR(replace(CONFIG, skin_aware=False)).prepare(condition)
+
+
+def test_each_token_is_told_the_skin_at_its_place_and_scale():
+    """What a naive loop makes of it; samples that are told none get nothing, bias included."""
+    net, condition = lively(), some_condition()
+    told_BLD = net.prepare(condition).skin_BLD
+    expected = []
+    for side in CONFIG.patch_nums:
+        pooled_CPP = F.adaptive_avg_pool2d(condition.skin_BChw[0], side)
+        expected += [net.conditioning.skin(pooled_CPP[:, row, column]) for row in range(side) for column in range(side)]
+    torch.testing.assert_close(told_BLD[0], torch.stack(expected))
+    assert not told_BLD[1].any()
 
 
 def test_config_is_plain_data_and_checked():

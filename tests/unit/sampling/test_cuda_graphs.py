@@ -37,11 +37,16 @@ def test_recorded_scales_draw_the_same_ids(quantiser):
 
 
 def test_recorded_scales_keep_masks_and_regions_apart(quantiser):
-    net = lively_net(replace(CONFIG, mask_aware=True))
+    net = lively_net(replace(CONFIG, mask_aware=True, skin_aware=True))
     graphs = SampleGraphs(net, capture=rerun)
     torch.manual_seed(4)
     for seeds in ([1, 2], [3, 4]):
-        condition = replace(conditions(2), region_BL=torch.randint(1, 3, (2, SCHEDULE.num_tokens)))
+        condition = replace(
+            conditions(2),
+            region_BL=torch.randint(1, 3, (2, SCHEDULE.num_tokens)),
+            skin_BChw=torch.randn(2, 4, 4, 4),
+            told_skin_B=torch.tensor([True, seeds == [3, 4]]),
+        )
         source = [torch.randint(50, (2, n)) for n in SCHEDULE.lengths]
         keep = Kept(source, [torch.rand(2, n) > 0.5 for n in SCHEDULE.lengths])
         plain = sample(net, quantiser, condition, seeds=seeds, keep=keep, **SETTINGS)

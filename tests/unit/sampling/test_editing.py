@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +19,10 @@ def tokenizer():
     return tiny_tokenizer().net
 
 
-@pytest.fixture(scope="module")
-def net():
+@pytest.fixture(scope="module", params=[False, True], ids=["", "skin"])
+def net(request):
     torch.manual_seed(3)
-    net = VAR(SIZES).eval()
+    net = VAR(replace(SIZES, skin_aware=request.param)).eval()
     for tensor in net.parameters():  # fresh heads predict nearly nothing: make logits differ
         torch.nn.init.normal_(tensor, std=0.15)
     return net
@@ -96,7 +98,7 @@ def test_filling_hides_the_old_lesion(tokenizer):
     other[mask] = (60, 10, 10)
     for fill, same in ((True, True), (False, False)):
         sources = Sources(tokenizer, EditConfig(fill=fill, ring=0))
-        kept = [sources.kept(Job(0, image_HWC=image, mask_HW=mask)) for image in (one, other)]
+        kept = [sources.encoded(Job(0, image_HWC=image, mask_HW=mask)).kept for image in (one, other)]
         assert torch.allclose(kept[0].features_BChw, kept[1].features_BChw, atol=1e-5) is same
     assert sources.num_encoded == 2
 
@@ -114,6 +116,20 @@ def test_forced_scales_are_the_sources_own(net, tokenizer):
         assert some.ids_L[5:].tolist() != own[2][0].tolist()
         everything = run(net, tokenizer, [job], EditConfig(num_kept_scales=9, **settings))[0]
         assert everything.ids_L.tolist() == torch.cat(own, dim=1)[0].tolist()
+
+
+def test_a_net_that_looks_at_skin_is_told_that_of_the_source(tokenizer):
+    """Two skins around one mask, no token kept: what is painted differs by what is told alone."""
+    torch.manual_seed(3)
+    net = VAR(replace(SIZES, skin_aware=True)).eval()
+    for tensor in net.parameters():
+        torch.nn.init.normal_(tensor, std=0.15)
+    mask = square(2, 2, 12)
+    for told, same in ((True, False), (False, True)):
+        config = EditConfig(tell_skin=told, ring=4)  # the ring covers what the mask leaves
+        jobs = [Job(0, image_HWC=picture(seed), mask_HW=mask) for seed in (7, 8)]
+        one, other = (run(net, tokenizer, [job], config)[0].ids_L for job in jobs)
+        assert np.array_equal(one, other) is same
 
 
 def test_one_source_is_encoded_once(net, tokenizer):
