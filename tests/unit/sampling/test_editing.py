@@ -124,6 +124,7 @@ def test_a_net_that_looks_at_skin_is_told_that_of_the_source(tokenizer):
     net = VAR(replace(SIZES, skin_aware=True)).eval()
     for tensor in net.parameters():
         torch.nn.init.normal_(tensor, std=0.15)
+    torch.nn.init.normal_(net.conditioning.skin.weight, std=3.0)  # features of this tokenizer are small
     mask = square(2, 2, 12)
     for told, same in ((True, False), (False, True)):
         config = EditConfig(tell_skin=told, ring=4)  # the ring covers what the mask leaves
