@@ -58,8 +58,8 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     judges = [f"segmenter={place / 'segmenter.ckpt'}", f"classifier={place / 'classifier.ckpt'}"]
     report = run("guidance=[[0,0],[2,1]]", "samples=9", *judges)
     settings = report.rows
-    assert list(settings["task"]) == ["edit"] * 4 + ["placed"] * 4 + ["whole"] * 4
-    assert list(settings["told"][:4]) == ["all", "all", "type", "nothing"]
+    assert list(settings["task"]) == ["edit"] * 6 + ["placed"] * 4 + ["whole"] * 4
+    assert list(settings["told"][:6]) == ["all", "all", "relative", "relative", "type", "nothing"]
     assert (settings["images"] == 9).all()
     assert set(report.tokens) == {"all", "type", "nothing"}
     # random weights with a small head know nothing: every code is about as likely as any other
@@ -67,7 +67,7 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     assert settings["type_agreement"].between(0, 1).all()
     folder = next((tmp_path / "runs").rglob("report.json")).parent
     assert json.loads((folder / "report.json").read_text())["settings"][0]["task"] == "edit"
-    assert len(pd.read_csv(folder / "features.csv")) == 12 * 120
+    assert len(pd.read_csv(folder / "features.csv")) == 14 * 120
     assert "| edit | all | 2 / 1 |" in (folder / "report.md").read_text()
     for task in ("edit", "placed", "whole"):
         assert read_image(folder / f"{task}.png").shape[2] == 3

@@ -10,6 +10,9 @@ In the last two a segmenter finds the lesion, and all measurements are taken ins
 
 What is asked is compared with what is measured (`lfvar.metrics.control`), for several guidance strengths, and for less
 told: `type` leaves the measurements free, `nothing` the type too. What these reach is what no steering reaches.
+
+An edit that is told everything is asked for contradictions: a donor's lightness and its contrast go together on the
+donor's skin alone. Told `relative`, it is asked for what can be had on any skin: no lightness and colour in themselves.
 """
 
 from __future__ import annotations
@@ -36,7 +39,15 @@ from lfvar.sampling.guidance import Guidance
 
 Task = Literal["edit", "placed", "whole"]
 TASKS: tuple[Task, ...] = get_args(Task)
-Told = Literal["all", "type", "nothing"]
+Told = Literal["all", "relative", "type", "nothing"]
+
+_ABSOLUTE = (
+    *(f"clinical_colour_{name}" for name in ("lightness", "redness", "yellowness")),
+    *(f"histogram_{name}" for name in ("percentile_10", "percentile_90", "mean", "median", "minimum", "maximum")),
+    *(f"histogram_{name}" for name in ("root_mean_squared", "energy", "total_energy")),
+)
+IS_ABSOLUTE: NDArray[np.bool_] = np.isin(FEATURE_NAMES, _ABSOLUTE)
+"""(M,) in schema order: how light or coloured a lesion is in itself, rather than against the skin or within itself."""
 
 
 class Run(Protocol):
@@ -180,8 +191,8 @@ def plan_jobs(
     jobs = []
     known_M = np.array([name in known for name in FEATURE_NAMES])
     for seed, (image, donor) in enumerate(pairs):
-        values_M, asked_M = lesions.values_NM[donor], _asked_features(setting.task)
-        chosen = asked_M & known_M & np.isfinite(values_M) & (setting.told == "all")
+        values_M, asked_M = lesions.values_NM[donor], _asked_features(setting)
+        chosen = asked_M & known_M & np.isfinite(values_M) & (setting.told in ("all", "relative"))
         edits = setting.task == "edit"
         mask_of = {"edit": image, "placed": donor, "whole": None}[setting.task]
         jobs.append(
@@ -244,7 +255,7 @@ def steer(
     measured_NM = measure_all(image_NHWC, mask_NHW, measure, workers)
     donors = [donor for _, donor in pairs]
     label_N = [lesions.label_N[donor] for donor in donors]
-    asked_NM = np.where(_asked_features(setting.task), lesions.values_NM[donors], np.nan)
+    asked_NM = np.where(_asked_features(setting), lesions.values_NM[donors], np.nan)
     return Steered(
         setting=setting,
         image_NHWC=image_NHWC,
@@ -268,9 +279,10 @@ def measure_all(
         return measure(image_NHWC, mask_NHW)
 
 
-def _asked_features(task: Task) -> NDArray[np.bool_]:
+def _asked_features(setting: Setting) -> NDArray[np.bool_]:
     """(M,): with a mask given, what the mask decides is not the donor's to ask."""
-    return ~FOLLOWS_FROM_MASK if task == "edit" else np.ones_like(FOLLOWS_FROM_MASK)
+    asked_M = ~FOLLOWS_FROM_MASK if setting.task == "edit" else np.ones_like(FOLLOWS_FROM_MASK)
+    return asked_M & ~IS_ABSOLUTE if setting.told == "relative" else asked_M
 
 
 def _agreement(found_N: NDArray[np.int64], asked_N: Sequence[int]) -> float:

@@ -142,7 +142,10 @@ def read_guidances(pairs: Sequence[Sequence[float]]) -> list[Guidance]:
 
 
 def plan_settings(guidances: Sequence[Guidance], synthesizer: Synthesizer, *, has_segmenter: bool) -> list[Setting]:
-    """All rows: every guidance with everything told, then less told without guidance."""
+    """All rows: every guidance with everything told, then less told without guidance.
+
+    Edits are also told what does not contradict their skin, with the first two strengths.
+    """
     conditioning = synthesizer.net.conditioning
     tasks = [task for task in TASKS if task == "edit" or has_segmenter]
     if conditioning.regions is None:
@@ -156,7 +159,11 @@ def plan_settings(guidances: Sequence[Guidance], synthesizer: Synthesizer, *, ha
             if guidance not in done:
                 settings.append(Setting(task, "all", guidance))
                 done.add(guidance)
-        less: list[Told] = ["type", "nothing"] if conditioning.can_drop_measurements else []
+        if not conditioning.can_drop_measurements:
+            continue
+        if task == "edit":
+            settings += [Setting(task, "relative", guidance) for guidance in dict.fromkeys(guidances[:2])]
+        less: tuple[Told, ...] = ("type", "nothing")
         settings += [Setting(task, told, Guidance()) for told in less]
     return settings
 

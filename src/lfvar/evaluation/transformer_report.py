@@ -88,7 +88,8 @@ def render_page(report: TransformerReport) -> str:
         _token_table(report),
         "## Control\n\nSpearman between asked and measured, median over measurements; donors are other lesions of the "
         "split. Within types: after each type's mean is taken away. Error in units of the type's spread. FD: Fréchet "
-        "distance of measurements to the donors'. Rows that are told less are the floor, the last row is the "
+        "distance of measurements to the donors'. Told relative: without lightness and colour in themselves, which "
+        "contradict a donor's contrast on other skin. Rows that are told less are the floor, the last row is the "
         "tokenizer's own ceiling.",
         _control_table(report),
         "## Single measurements\n\nSpearman between asked and measured.",

@@ -110,6 +110,10 @@ def test_jobs_ask_for_the_donor_in_the_place_of_the_image(lesions):
     placed = plan_jobs(lesions, [(0, 5)], Setting("placed", "all", Guidance()))[0]
     assert placed.image_HWC is None
     assert (placed.mask_HW == lesions.mask_NHW[5]).all()
+    relative = plan_jobs(lesions, [(0, 5)], Setting("edit", "relative", Guidance()))[0].measurements
+    assert "clinical_contrast_lightness" in relative
+    assert not set(relative) & {LIGHTNESS, "histogram_mean", AREA}
+    assert set(relative) < set(jobs[0].measurements)
     assert plan_jobs(lesions, [(0, 5)], Setting("edit", "type", Guidance()))[0].measurements == {}
     assert plan_jobs(lesions, [(0, 5)], Setting("edit", "nothing", Guidance()))[0].label is None
 
