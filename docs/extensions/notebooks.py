@@ -29,7 +29,8 @@ def convert_notebooks(app: Sphinx, config: object) -> None:
         for name, content in resources["outputs"].items():
             (TARGET / name).write_bytes(content)
         note = f"*[The notebook itself](../../notebooks/{path.name}), to run it.*"
-        title, _, rest = text.replace("](../docs/", "](../").partition("\n")
+        text = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.md)", text.replace("](../docs/", "](../"))
+        title, _, rest = text.partition("\n")
         (TARGET / f"{path.stem}.md").write_text(f"{title}\n\n{note}\n{rest}", encoding="utf-8")
 
 
