@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib import import_module
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -21,10 +22,8 @@ def show(picture: RGB | Figure, *, width: int | None = None) -> None:
     Raises:
         ModuleNotFoundError: Outside a notebook, where IPython is not installed.
     """
-    from IPython.display import Image as Displayed
-    from IPython.display import display
-
-    display(Displayed(data=to_jpeg(picture), format="jpeg", width=width))  # type: ignore[no-untyped-call]
+    ipython = import_module("IPython.display")  # not a dependency: notebooks bring it
+    ipython.display(ipython.Image(data=to_jpeg(picture), format="jpeg", width=width))
 
 
 def to_jpeg(picture: RGB | Figure) -> bytes:
