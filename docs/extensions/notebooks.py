@@ -30,6 +30,9 @@ def convert_notebooks(app: Sphinx, config: object) -> None:
             (TARGET / name).write_bytes(content)
         note = f"*[The notebook itself](../../notebooks/{path.name}), to run it.*"
         text = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.md)", text.replace("](../docs/", "](../"))
+        text = re.sub(
+            r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL
+        )  # of tables; Markdown ends at its blank lines
         title, _, rest = text.partition("\n")
         (TARGET / f"{path.stem}.md").write_text(f"{title}\n\n{note}\n{rest}", encoding="utf-8")
 
