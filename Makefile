@@ -6,13 +6,15 @@ DEMO   := demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit clean
+.PHONY: help setup demo test lint unit docs notebooks clean
 
 help:
 	@echo "make demo   set up, then the whole chain on phantom data, offline: pictures in $(DEMO)/ (under 10 minutes)"
 	@echo "make test   set up, then all checks and tests"
 	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
+	@echo "make notebooks   set up, then run all notebooks and keep their outputs"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   set up, then the documentation site: build/docs/index.html"
 	@echo "make clean  remove what the others made"
 
 setup: $(VENV)/.installed
@@ -47,5 +49,14 @@ unit: setup
 	@echo "== pytest, $(WORKERS) processes"
 	$(RUN) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
+docs: setup
+	@echo "== documentation, warnings as errors"
+	$(RUN) -m sphinx -q -W --keep-going docs build/docs
+	@echo "== done: build/docs/index.html"
+
+notebooks: setup
+	@echo "== notebooks, with new outputs (a few minutes)"
+	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
+
 clean:
-	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache dist build docs/notebooks notebooks/work
