@@ -163,7 +163,7 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
             header=parts.header_of(session.settings, line, [prompt.request for prompt in session.planner.prompts]),
             command=line,
         )
-        sheets = write_sheets(folder, plan, session.planner.pool)
+        sheets = write_sheets(folder, plan, session.planner.pool, session.synthesizer.hashes)
     except OSError as error:
         if is_full_disk(error):
             raise full_disk_error(folder) from error
