@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from lfvar.config import build, command, finish_card, make_card, print_card, run_folder, start_card
+from lfvar.ending import show_ending, show_path
 
 if TYPE_CHECKING:
     from lfvar.data.manifest import Manifest
@@ -82,8 +83,9 @@ def generate(cfg: DictConfig) -> Path | None:
         finish_card(card_folder, metrics=metrics, seconds=time.monotonic() - start, files=files, status=status)
     if not files:
         return None
-    for name, path in files.items():
-        print(f"{name}: {path}", flush=True)
+    show_ending(
+        files, time.monotonic() - start, next_command=f"python -m lfvar.evaluate generated={show_path(session.folder)}"
+    )
     return session.folder
 
 
