@@ -258,10 +258,10 @@ def _arguments(cfg: DictConfig) -> dict[str, Any]:
 
 def _command(cfg: DictConfig) -> str:
     """The command line that prepares the data of this config, whichever command is running."""
-    return f"python -m lfvar.prepare {_data_words(cfg)} image_size={cfg.image_size}"
+    return f"python -m lfvar.prepare {data_words(cfg)} image_size={cfg.image_size}"
 
 
-def _data_words(cfg: DictConfig) -> str:
+def data_words(cfg: DictConfig) -> str:
     """The part of a command line that names the data of this config."""
     words = [f"data={cfg.data.name}", *([f"data.root={cfg.data.root}"] if cfg.data.root else [])]
     if HydraConfig.initialized():
@@ -283,7 +283,7 @@ def main(cfg: DictConfig) -> None:
         return
     if cfg.stage == "tokens":
         made = write_tokens(cfg)
-        follow = f"python -m lfvar.train experiment=var tokenizer={cfg.ckpt} {_data_words(cfg)}"
+        follow = f"python -m lfvar.train experiment=var tokenizer={cfg.ckpt} {data_words(cfg)}"
         show_ending({"tokens": made}, time.monotonic() - start, next_command=follow)
         return
     manifest = prepare(cfg)
@@ -294,7 +294,7 @@ def main(cfg: DictConfig) -> None:
         if paths and cfg.figures:
             paths += draw_figures(cfg, manifest)
         files |= {path.stem.replace("_", " "): path for path in paths}
-    follow = f"python -m lfvar.train experiment=vqvae {_data_words(cfg)} image_size={cfg.image_size}"
+    follow = f"python -m lfvar.train experiment=vqvae {data_words(cfg)} image_size={cfg.image_size}"
     show_ending(files, time.monotonic() - start, next_command=follow)
 
 

@@ -24,7 +24,7 @@ from lfvar.config import (
 )
 from lfvar.ending import show_ending
 from lfvar.errors import ConfigError
-from lfvar.prepare import find_prepared, require_prepared
+from lfvar.prepare import data_words, find_prepared, require_prepared
 from lfvar.stages import build_stage
 
 if TYPE_CHECKING:
@@ -96,15 +96,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def next_command(cfg: DictConfig, files: dict[str, str]) -> str | None:
     """What most people do with what was trained."""
-    best, root = files.get("best checkpoint"), f" data.root={cfg.data.root}" if cfg.data.root else ""
-    data = f"data={cfg.data.name}{root}"
+    best, data = files.get("best checkpoint"), data_words(cfg)
     follow = {
         "vqvae": f"python -m lfvar.evaluate target=tokenizer ckpt={best} {data}",
         "var": f"python -m lfvar.generate mode=matrix ckpt={best} {data}",
         "classifier": f"python -m lfvar.evaluate generated=FOLDER classifier={best} {data}",
         "segmenter": f"python -m lfvar.generate mode=whole ckpt=RUN segmenter={best} {data}",
     }
-    return None if best is None else follow.get(cfg.stage)
+    return None if best is None else follow.get(cfg.stage)  # the stage of somebody else's experiment is theirs
 
 
 def starts_from_file(cfg: DictConfig) -> bool:

@@ -48,7 +48,7 @@ def third_party_imports(path):
 def test_an_empty_environment_gets_all_that_is_imported():
     """The dependencies of the wheel are enough: what is imported is in the base, or in an extra and imported late."""
     base = {*BASE.values(), "lightning_utilities"}  # which lightning brings
-    late = {*(module for modules in EXTRAS.values() for module in modules), "httpx"}  # which huggingface_hub brings
+    late = {module for modules in EXTRAS.values() for module in modules}
     for path in (ROOT / "src").rglob("*.py"):
         for name, at_start in third_party_imports(path):
             allowed = base if at_start else base | late | {"_typeshed"}

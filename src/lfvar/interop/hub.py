@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,8 @@ def _errors(hub: Any) -> tuple[type[Exception], ...]:
 
 
 def _no_connection() -> tuple[type[Exception], ...]:
-    try:
-        import httpx  # huggingface_hub 1 and later
-    except ImportError:
-        return ()
-    return (httpx.HTTPError,)
+    """Whatever HTTP library it uses: requests (whose errors are OSErrors), then httpx, from 2.4 on httpx2."""
+    return tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
 
 
 def _refused(repo_id: str, error: Exception, right: str) -> ArtefactError:

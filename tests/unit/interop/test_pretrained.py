@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -188,9 +189,16 @@ def test_the_library_has_what_is_called():
     assert {"token", "library_name"} <= set(inspect.signature(library.HfApi).parameters)
 
 
-def test_a_refusal_is_one_clear_error(models, hub, monkeypatch):
+def http_error():
+    """What the HTTP library of this version of huggingface_hub raises without a network."""
+    library = next((sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules), None)
+    return OSError("no network\nmore") if library is None else library.ConnectError("no network\nmore")
+
+
+@pytest.mark.parametrize("make_error", [lambda: OSError("no network\nmore"), http_error])
+def test_a_refusal_is_one_clear_error(models, hub, monkeypatch, make_error):
     def refuse(self, repo_id, **options):
-        raise OSError("no network\nmore")
+        raise make_error()
 
     monkeypatch.setattr(hub.api, "create_repo", refuse)
     with pytest.raises(ArtefactError, match="no network"):
@@ -223,6 +231,6 @@ def test_a_path_that_is_not_there_starts_no_download(hub, tmp_path):
 
 
 def test_without_the_extra_the_cure_is_said(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"lfvar\[hub\]"):
         from_pretrained("someone/model")
