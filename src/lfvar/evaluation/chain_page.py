@@ -217,19 +217,24 @@ def _add_evaluations(page: Page, steps: Sequence[StepResult]) -> None:
         page.add(Section(step.name.removeprefix("evaluate-"), level=3))
         sections, figures = read_markdown(step.folder / "report.md")
         if not figures:  # pages that name their pictures elsewhere
-            figures = {f"{step.name}: {path.stem}": path for path in sorted(step.folder.glob("pictures/*.png"))}
+            pictures = [*sorted(step.folder.glob("*.png")), *sorted(step.folder.glob("pictures/*.png"))]
+            figures = {f"{step.name}: {path.stem}": path for path in pictures}
             sections.append(Section("Pictures", level=3, figures=tuple(figures)))
         there = {name: path for name, path in figures.items() if path.is_file()}
         page.figures |= there
         for section in _joined(sections):
             shown = tuple(name for name in section.figures if name in there)
             seen = section.title.startswith((*_SHOWN, "In ", "Pictures"))
-            page.sections.append(replace(section, figures=shown, level=4, folded=not seen and bool(section.title)))
+            page.sections.append(replace(section, figures=shown, level=4, folded=not seen))
 
 
 def _joined(sections: Sequence[Section]) -> list[Section]:
-    """Without headings that have nothing below."""
-    return [section for section in sections if section.text or section.tables or section.figures]
+    """Without headings that have nothing below; what a page says before its first heading is what it is about."""
+    full = [section for section in sections if section.text or section.tables or section.figures]
+    return [
+        replace(section, title="What was evaluated") if index == 0 and not section.title else section
+        for index, section in enumerate(full)
+    ]
 
 
 def _add_steps(page: Page, steps: Sequence[StepResult]) -> None:
@@ -239,9 +244,7 @@ def _add_steps(page: Page, steps: Sequence[StepResult]) -> None:
     known = [step.seconds for step in steps if step.seconds is not None]
     rows.append(("all", show_seconds(sum(known)), ""))
     commands = "\n".join(step.command for step in steps)
-    page.add(
-        Section("Steps", "How long each took when it ran; each is a command:", [(("step", "time", "result"), rows)])
-    )
+    page.add(Section("Steps", "How long each took when it ran.", [(("step", "time", "result"), rows)]))
     page.add(Section("Commands", code=commands, level=3, folded=True))
     cards = [(step, card) for step in steps if (card := step.card) is not None]
     if cards:
@@ -254,9 +257,7 @@ def _card_rows(card: Card) -> list[Row]:
     git = card.get("git")
     result: Mapping[str, Any] = card.get("result") or {}
     facts = {
-        "command": shlex.join(card["command"][:1] + card["overrides"])
-        if card["overrides"]
-        else " ".join(card["command"]),
+        "overrides": shlex.join(card["overrides"]),
         "started": card["started"],
         "status": result.get("status"),
         "seconds": result.get("seconds"),

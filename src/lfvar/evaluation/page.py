@@ -40,7 +40,7 @@ class Section:
     level: int = 2
     """Of the heading: 2, or 3 for a part of a part."""
     folded: bool = False
-    """In HTML only the title is seen until it is clicked."""
+    """In HTML only the title is seen until it is clicked; untitled sections that follow belong to it."""
 
 
 def render_markdown(title: str, sections: Sequence[Section], figures: Mapping[str, Path], folder: Path) -> str:
@@ -57,8 +57,11 @@ def render_markdown(title: str, sections: Sequence[Section], figures: Mapping[st
 
 def render_html(title: str, sections: Sequence[Section], figures: Mapping[str, Path]) -> str:
     """The page as one HTML file that needs no other: figures, which are PNG files, are inside."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
+    body, is_open = [f"<h1>{html.escape(title)}</h1>"], False
     for section in sections:
+        if is_open and section.title:
+            body.append("</details>")
+            is_open = False
         content = [_html_text(section.text)] if section.text else []
         content += [f"<pre>{html.escape(section.code)}</pre>"] if section.code else []
         content += [_html_table(head, rows) for head, rows in section.tables]
@@ -66,12 +69,13 @@ def render_html(title: str, sections: Sequence[Section], figures: Mapping[str, P
             data = base64.b64encode(figures[name].read_bytes()).decode()
             content.append(f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
         heading = html.escape(section.title)
-        if section.folded:
+        if section.folded and heading:
             body.append(f"<details><summary>{heading}</summary>")
-            body += [*content, "</details>"]
-        else:
-            body += [f"<h{section.level}>{heading}</h{section.level}>"] if heading else []
-            body += content
+            is_open = True
+        elif heading:
+            body.append(f"<h{section.level}>{heading}</h{section.level}>")
+        body += content
+    body += ["</details>"] if is_open else []
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
 

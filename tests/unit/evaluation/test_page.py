@@ -33,9 +33,15 @@ def test_what_is_said_after_a_table_stays_after_it(tmp_path):
 
 def test_html_is_whole_and_escaped(tmp_path):
     write_png(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
-    sections = [Section("A <b>", "Say `x < 1`, *loudly*.", [(HEAD, ROWS)], ("p",), code="k: <v>", folded=True)]
+    sections = [
+        Section("A <b>", "Say `x < 1`, *loudly*.", [(HEAD, ROWS)], ("p",), code="k: <v>", folded=True),
+        Section("", "Goes on."),
+        Section("B"),
+    ]
     text = render_html("T & U", sections, {"p": tmp_path / "picture.png"})
     assert "<summary>A &lt;b&gt;</summary>" in text
     assert "<code>x &lt; 1</code>, <em>loudly</em>" in text
     assert "<pre>k: &lt;v&gt;</pre>" in text
+    assert text.index("Goes on.") < text.index("</details>") < text.index("<h2>B</h2>")
+    assert text.count("<details>") == text.count("</details>") == 1
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
