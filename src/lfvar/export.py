@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from lfvar.config import command, make_card, print_card, read_card
 from lfvar.ending import show_ending
-from lfvar.errors import ArtefactError, ConfigError, LfvarError
+from lfvar.errors import ArtefactError, ConfigError
 
 
 def export(cfg: DictConfig) -> Path | None:
@@ -50,16 +50,23 @@ def export(cfg: DictConfig) -> Path | None:
     if cfg.check:
         print_card(make_card(cfg))
         return None
-    folder, profiles = Path(cfg.output), None
+    folder = Path(cfg.output)
     if kind == "var":
-        model: Any = load_pair(checkpoint, tokenizer=cfg.tokenizer, weights=cfg.weights)
+        pair = load_pair(checkpoint, tokenizer=cfg.tokenizer, weights=cfg.weights)
         profiles = find_profiles(checkpoint, cfg.profiles)
+        files = save_pretrained(
+            pair,
+            folder,
+            profiles=profiles,
+            run_card=_card_of(checkpoint),
+            tokenizer_card=_card_of(Path(pair.tokenizer.about["file"])),
+            license=cfg.license,
+        )
+        if profiles is None:
+            print("no profiles are at hand: words such as 'dark' will mean nothing; give profiles=PREPARED_FOLDER")
     else:
-        model = load_tokenizer(checkpoint, weights=cfg.weights)
-    card = _card_of(checkpoint)
-    files: dict[str, Any] = dict(save_pretrained(model, folder, profiles=profiles, run_card=card, license=cfg.license))
-    if kind == "var" and profiles is None:
-        print("no profiles are at hand: words such as 'dark' will have no meaning; give profiles=PREPARED_FOLDER")
+        loaded = load_tokenizer(checkpoint, weights=cfg.weights)
+        files = save_pretrained(loaded, folder, run_card=_card_of(checkpoint), license=cfg.license)
     if cfg.repo is not None:
         address = push_to_hub(folder, cfg.repo, private=cfg.private)
         print(f"uploaded: {address}")
@@ -70,10 +77,10 @@ def export(cfg: DictConfig) -> Path | None:
 
 
 def _card_of(checkpoint: Path) -> dict[str, Any] | None:
-    """The run card of the training; None where the checkpoint was taken out of its run folder."""
+    """The run card of a training; None where the checkpoint was taken out of its run folder."""
     try:
         return read_card(checkpoint.parent.parent)
-    except LfvarError:
+    except ArtefactError:
         return None
 
 

@@ -14,15 +14,20 @@ MODEL_CARD_FILE = "README.md"
 TEMPLATE_FILE = Path(__file__).with_name("model_card.md")
 
 DATA_LICENSES: Mapping[str, tuple[str, str]] = {
-    "phantom": ("mit", "Procedural phantom images of lfvar; no photograph of a patient was used."),
-    "ham10000": (
+    "lfvar.data.sources.phantom.Phantom": (
+        "mit",
+        "Procedural phantom images of lfvar; no photograph of a patient was used.",
+    ),
+    "lfvar.data.sources.ham10000.HAM10000": (
         "cc-by-nc-4.0",
         "HAM10000 (Tschandl et al., Sci Data 2018, doi:10.1038/sdata.2018.161), CC BY-NC 4.0: name the source, and do "
         "not use it commercially. Whether weights inherit this is disputed; they are handed on as if they did.",
     ),
-    "isic2017": ("cc0-1.0", "ISIC 2017 challenge (Codella et al., ISBI 2018), CC0."),
+    "lfvar.data.sources.isic2017.ISIC2017": ("cc0-1.0", "ISIC 2017 challenge (Codella et al., ISBI 2018), CC0."),
 }
-"""Data set → licence of the weights as the Hub names it, and what is to be said. Of others nothing is assumed."""
+"""What reads the data (`data.source`) → licence of the weights as the Hub names it, and what is to be said.
+
+Of other data nothing is assumed."""
 
 _UNKNOWN = (
     "Trained on {name}, whose terms lfvar does not know. **State them here before you share this model**, and check "
@@ -43,8 +48,10 @@ def render_model_card(
         license: Given by the user; None: what the data ask for, else "other".
     """
     settings: Mapping[str, Any] = (run_card or {}).get("config", {})
-    name = str(settings.get("data", {}).get("name", "data that are not named"))
-    known = DATA_LICENSES.get(name)
+    data = settings.get("data", {})
+    name = str(data.get("name", "data that are not named"))
+    # What reads the files, not what somebody calls them, says which data they are.
+    known = DATA_LICENSES.get(str(data.get("source", {}).get("_target_", "")))
     licence = license or (known[0] if known else "other\nlicense_name: not-stated")
     is_tokenizer = config["kind"] == _TOKENIZER
     kind = "multi-scale VQ-VAE" if is_tokenizer else "transformer for controllable synthesis"

@@ -38,6 +38,7 @@ def save_pretrained(
     *,
     profiles: Profiles | None = None,
     run_card: Mapping[str, Any] | None = None,
+    tokenizer_card: Mapping[str, Any] | None = None,
     license: str | None = None,
 ) -> dict[str, Path]:
     """Write a model as a folder.
@@ -46,7 +47,8 @@ def save_pretrained(
         model: Of `lfvar.interop.tokenizers.load_tokenizer` or `lfvar.interop.pairs.load_pair`.
         folder: Where to; made if missing, files in it are replaced.
         profiles: What types measure; goes along with a transformer.
-        run_card: Of the training (`lfvar.config.read_card`); the model card tells what it says.
+        run_card: Of the training (`lfvar.config.read_card`), which the model card tells of.
+        tokenizer_card: The same of a transformer's tokenizer.
         license: Of the weights, as the Hub names licences ("mit"); None: what the training data ask for where that is
             known, else "other".
 
@@ -64,7 +66,7 @@ def save_pretrained(
         about = {"sha256": model.hashes["transformer"], "lfvar_version": stored.get("lfvar_version")}
         facts = {"kind": "var", **kept, **model.transformer.meaning.to_dict(), "made_from": about}
         files = write_net(folder, model.transformer.net, facts)
-        inner = save_pretrained(model.tokenizer, folder / TOKENIZER_FOLDER, run_card=None, license=license)
+        inner = save_pretrained(model.tokenizer, folder / TOKENIZER_FOLDER, run_card=tokenizer_card, license=license)
         files["tokenizer"] = inner["weights"].parent
         if profiles is not None:
             profiles.write(folder / PROFILES_FILE)

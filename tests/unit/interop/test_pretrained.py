@@ -13,14 +13,16 @@ from tests.unit.data.measured_phantom import measure_copy
 
 from lfvar.data.token_cache import TokenizerIdentity
 from lfvar.errors import ArtefactError, ConfigError
+from lfvar.interop.model_card import DATA_LICENSES
 from lfvar.interop.pairs import load_pair
 from lfvar.interop.pretrained import from_pretrained, push_to_hub, save_pretrained
 from lfvar.interop.tokenizers import load_tokenizer
 from lfvar.measure.profiles import Profiles
 from lfvar.synthesizer import Synthesizer
 
+SOURCE = "lfvar.data.sources.ham10000.HAM10000"
 CARD = {
-    "config": {"data": {"name": "ham10000"}, "image_size": 16},
+    "config": {"data": {"name": "mine", "source": {"_target_": SOURCE}}, "image_size": 16},
     "overrides": ["experiment=var", "seed=1"],
     "data": {"manifest": "c" * 64},
     "seed": 1,
@@ -141,6 +143,13 @@ def test_another_tokenizer_is_refused(models, tmp_path):
     save_pretrained(net, folder / "tokenizer")
     with pytest.raises(ArtefactError, match="other tokens"):
         from_pretrained(folder)
+
+
+def test_licences_are_those_of_sources_that_ship():
+    from lfvar.config.targets import find_target
+
+    for target in DATA_LICENSES:
+        find_target(target, "")
 
 
 @pytest.fixture
