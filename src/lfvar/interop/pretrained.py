@@ -57,17 +57,18 @@ def save_pretrained(
     """
     folder = Path(folder)
     if isinstance(model, LoadedTokenizer):
-        about = {name: value for name, value in model.about.items() if name != "file"}
-        files = write_net(folder, model.net, {"kind": "vqvae", "made_from": about})
+        made_from: dict[str, Any] = {name: value for name, value in model.about.items() if name != "file"}
+        files = write_net(folder, model.net, {"kind": "vqvae", "made_from": made_from})
     else:
         stored = dict(model.transformer.about)
         stored["tokenizer"] = {**stored["tokenizer"], "file": TOKENIZER_FOLDER}
         kept = {name: stored[name] for name in ("tokenizer", "condition", "loss") if name in stored}
-        about = {"sha256": model.hashes["transformer"], "lfvar_version": stored.get("lfvar_version")}
-        facts = {"kind": "var", **kept, **model.transformer.meaning.to_dict(), "made_from": about}
+        made_from = {"sha256": model.hashes["transformer"], "lfvar_version": stored.get("lfvar_version")}
+        facts = {"kind": "var", **kept, **model.transformer.meaning.to_dict(), "made_from": made_from}
         files = write_net(folder, model.transformer.net, facts)
         inner = save_pretrained(model.tokenizer, folder / TOKENIZER_FOLDER, run_card=tokenizer_card, license=license)
         files["tokenizer"] = inner["weights"].parent
+        (folder / PROFILES_FILE).unlink(missing_ok=True)  # of an earlier export, perhaps of other data
         if profiles is not None:
             profiles.write(folder / PROFILES_FILE)
             files["profiles"] = folder / PROFILES_FILE
