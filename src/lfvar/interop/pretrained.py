@@ -62,9 +62,9 @@ def save_pretrained(
     else:
         stored = dict(model.transformer.about)
         stored["tokenizer"] = {**stored["tokenizer"], "file": TOKENIZER_FOLDER}
-        kept = {name: stored[name] for name in ("tokenizer", "condition", "loss") if name in stored}
+        kept: dict[str, Any] = {name: stored[name] for name in ("tokenizer", "condition", "loss") if name in stored}
         made_from = {"sha256": model.hashes["transformer"], "lfvar_version": stored.get("lfvar_version")}
-        facts = {"kind": "var", **kept, **model.transformer.meaning.to_dict(), "made_from": made_from}
+        facts: dict[str, Any] = {"kind": "var", **kept, **model.transformer.meaning.to_dict(), "made_from": made_from}
         files = write_net(folder, model.transformer.net, facts)
         inner = save_pretrained(model.tokenizer, folder / TOKENIZER_FOLDER, run_card=tokenizer_card, license=license)
         files["tokenizer"] = inner["weights"].parent
