@@ -181,6 +181,8 @@ def _add_training(page: Page, kind: str, name: str, steps: Sequence[StepResult])
         "transformer": "Held-out images of each type, and samples of that type, the last time it was validated.",
     }
     for step in _of_kind(steps, kind):
+        if not step.folder.is_dir():
+            continue
         figures: dict[str, Path] = {}
         table = read_curves(step.folder)
         figure = None if table is None else draw_curves(table)

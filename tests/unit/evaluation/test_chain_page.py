@@ -60,8 +60,10 @@ def test_the_page_shows_all_there_is_and_needs_no_other_file(steps, tmp_path):
     ):
         assert words in text, words
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
-    assert len(pictures) == 4  # overview, curves, reconstructions, matrix
-    assert base64.b64decode(pictures[-1]) == (tmp_path / "generate-matrix" / "sheets" / "matrix.png").read_bytes()
+    assert len(pictures) == 5  # overview, curves, reconstructions, matrix, the evaluation's own
+    assert base64.b64decode(pictures[3]) == (tmp_path / "generate-matrix" / "sheets" / "matrix.png").read_bytes()
+    assert "<h2>Tokenizer</h2>" in text
+    assert "<h2>Transformer</h2>" not in text  # its folder is gone
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     assert write_chain_page(tmp_path / "out", "A chain", steps).read_text() == text
 
