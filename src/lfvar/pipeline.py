@@ -1,8 +1,9 @@
 """All stages in a row: `python -m lfvar.pipeline experiment=demo`, or `experiment=ham10000 data.root=PATH`.
 
-Prepare and measure, train the tokenizer, store its tokens, train the transformer, generate. Every step is one of the
-other commands in a process of its own, printed as a user would type it. A step whose settings and inputs have not
-changed since it finished is skipped; one that was killed goes on where it stopped.
+Prepare and measure, train the tokenizer, store its tokens, train the transformer, generate, evaluate. Every step is one
+of the other commands in a process of its own, printed as a user would type it. A step whose settings and inputs have
+not changed since it finished is skipped; one that was killed goes on where it stopped. At the end, `report.html` shows
+all of it on one page, however far the steps went.
 """
 
 from __future__ import annotations
@@ -26,14 +27,19 @@ from lfvar.config import command, make_card, print_card
 from lfvar.config.card import write_atomic
 from lfvar.config.command import EXIT_INTERRUPTED
 from lfvar.config.stamp import STAMP_VARIABLE
+from lfvar.ending import IN_PIPELINE, show_ending, show_path, show_seconds
 from lfvar.errors import ArtefactError, ConfigError, LfvarError
 
 if TYPE_CHECKING:
     from lfvar.data.manifest import Manifest
 
+RUN = "run"
+"""Folder of the run card of generated images, which themselves do not depend on when they were made."""
 DONE_FILE = "step.json"
 """Lies in the folder of a step that finished: what made it."""
-STEPS = ("prepare", "tokenizer", "tokens", "transformer", "generate")
+STEPS = ("prepare", "tokenizer", "tokens", "transformer", "generate", "evaluate")
+NETS = ("tokenizer", "transformer")
+"""What `evaluate` may name beside the sets of `generate`."""
 
 
 class StepError(LfvarError):
@@ -67,9 +73,11 @@ class Done:
     """What a step took."""
 
     name: str
-    seconds: float
+    seconds: float | None
+    """Of the run that made it; None: not known."""
     skipped: bool
     result: Path
+    command: str
 
 
 class Pipeline:
@@ -97,7 +105,14 @@ class Pipeline:
     def write(self, name: str, words: Sequence[str], inputs: Mapping[str, str]) -> Path:
         """Run a command, told its folder, that goes on by itself where it was killed; returns the folder."""
         step = Step(name, (*words, *self.shared), inputs)
-        self.run(step, [f"output={self.place_of(step)}"])
+        place = self.place_of(step)
+        self.run(step, [f"output={place}", f"hydra.run.dir={place / RUN}"])
+        return place
+
+    def evaluate(self, name: str, overrides: Sequence[str], inputs: Mapping[str, str]) -> Path:
+        """Evaluate something in a folder of its own; returns the folder."""
+        step = Step(name, ("evaluate", *overrides, *self.shared), inputs)
+        self.run(step, [f"hydra.run.dir={self.place_of(step)}"])
         return self.place_of(step)
 
     def place_of(self, step: Step) -> Path:
@@ -115,11 +130,11 @@ class Pipeline:
         folder = self.place_of(step)
         if (folder / DONE_FILE).is_file() if done is None else done:
             print(f"\n== {step.name}: up to date", flush=True)
-            self.done.append(Done(step.name, 0.0, True, folder))
+            self.done.append(Done(step.name, _seconds_of(folder), True, folder, step.show()))
             return
         print(f"\n== {step.name}\n{step.show()}", flush=True)
         start = time.monotonic()
-        environment = {key: value for key, value in os.environ.items() if key != STAMP_VARIABLE}
+        environment = {key: value for key, value in os.environ.items() if key != STAMP_VARIABLE} | {IN_PIPELINE: "1"}
         arguments = [sys.executable, "-m", f"lfvar.{step.words[0]}", *step.words[1:], *place]
         code = subprocess.run(arguments, env=environment, check=False).returncode
         if code == EXIT_INTERRUPTED:
@@ -133,40 +148,89 @@ class Pipeline:
         note = {"command": step.show(), "inputs": dict(step.inputs), "seconds": round(seconds, 1)}
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / DONE_FILE, json.dumps(note, indent=2) + "\n")
-        self.done.append(Done(step.name, seconds, False, folder))
+        self.done.append(Done(step.name, seconds, False, folder, step.show()))
+
+
+def _seconds_of(folder: Path) -> float | None:
+    try:
+        return float(json.loads((folder / DONE_FILE).read_text())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def run_pipeline(cfg: DictConfig) -> list[Done]:
-    """Run what a config names, in order.
+    """Run what a config names, in order, and write the page on it.
 
     Returns:
         What was done.
 
     Raises:
         StepError: A step failed; the others stay as they are.
-        ConfigError: `until` names no step.
+        ConfigError: `until` names no step, or `evaluate` nothing that is made.
     """
-    from lfvar.interop.tokenizers import hash_file
-
-    if cfg.until not in STEPS:
-        raise ConfigError(f"until={cfg.until} is no step", cure=f"use one of {', '.join(STEPS)}")
-    last = STEPS.index(cfg.until)
+    start = time.monotonic()
+    require_choices(cfg)
     pipeline = Pipeline(Path(cfg.folder), shared_overrides(cfg))
     manifest = prepare_data(cfg, pipeline)
-    if last >= STEPS.index("tokenizer"):
-        tokenizer = pipeline.train("tokenizer", cfg.tokenizer, {"manifest": manifest.hash})
-        inputs = {"manifest": manifest.hash, "tokenizer": hash_file(tokenizer)}
+    run_steps(cfg, pipeline, manifest, last=STEPS.index(cfg.until))
+    page = write_page(cfg, pipeline)
+    report(pipeline, page, time.monotonic() - start)
+    return pipeline.done
+
+
+def require_choices(cfg: DictConfig) -> None:
+    """Check what the types of the schema do not.
+
+    Raises:
+        ConfigError: `until` names no step, or `evaluate` nothing that is made.
+    """
+    if cfg.until not in STEPS:
+        raise ConfigError(f"until={cfg.until} is no step", cure=f"use one of {', '.join(STEPS)}")
+    known = (*NETS, *cfg.generate)
+    unknown = [name for name in cfg.evaluate if name not in known]
+    if unknown:
+        raise ConfigError(f"evaluate.{unknown[0]} names nothing that is made", cure=f"use one of {', '.join(known)}")
+
+
+def run_steps(cfg: DictConfig, pipeline: Pipeline, manifest: Manifest, last: int) -> None:
+    """Run what comes after preparing, up to the step of that number."""
+    from lfvar.interop.tokenizers import hash_file
+
+    inputs = {"manifest": manifest.hash}
+    if last < STEPS.index("tokenizer"):
+        return
+    tokenizer = pipeline.train("tokenizer", cfg.tokenizer, inputs)
+    inputs |= {"tokenizer": hash_file(tokenizer)}
     if last >= STEPS.index("tokens"):
         pipeline.run(Step("tokens", ("prepare", "stage=tokens", f"ckpt={tokenizer}", *pipeline.shared), inputs))
+    nets = {"tokenizer": [f"ckpt={tokenizer}"]}
+    sets: dict[str, Path] = {}
     if last >= STEPS.index("transformer"):
         transformer = pipeline.train("transformer", [*cfg.transformer, f"tokenizer={tokenizer}"], inputs)
-        inputs = inputs | {"transformer": hash_file(transformer)}
+        inputs |= {"transformer": hash_file(transformer)}
+        nets["transformer"] = [f"ckpt={transformer}", f"tokenizer={tokenizer}"]
     if last >= STEPS.index("generate"):
         for name, overrides in cfg.generate.items():
-            words = ("generate", f"ckpt={transformer}", f"tokenizer={tokenizer}", *overrides)
-            pipeline.write(f"generate-{name}", words, inputs)
-    report(pipeline)
-    return pipeline.done
+            words = ("generate", *nets["transformer"], *overrides)
+            sets[name] = pipeline.write(f"generate-{name}", words, inputs)
+    if last >= STEPS.index("evaluate"):
+        for name, overrides in cfg.evaluate.items():
+            what = [f"target={name}", *nets[name]] if name in nets else [f"generated={sets[name]}"]
+            what += [f"tokenizer={tokenizer}"] if name in sets else []
+            pipeline.evaluate(f"evaluate-{name}", [*what, *overrides], inputs)
+
+
+def write_page(cfg: DictConfig, pipeline: Pipeline) -> Path:
+    """Write the page on all that is there."""
+    from lfvar.evaluation.chain_page import StepResult, write_chain_page
+
+    steps = [
+        StepResult(
+            done.name, done.command, Path(cfg.data.folder) if done.name == "prepare" else done.result, done.seconds
+        )
+        for done in pipeline.done
+    ]
+    return write_chain_page(pipeline.folder, f"lfvar: {cfg.name}", steps)
 
 
 def prepare_data(cfg: DictConfig, pipeline: Pipeline) -> Manifest:
@@ -197,19 +261,20 @@ def shared_overrides(cfg: DictConfig) -> list[str]:
     return words
 
 
-def report(pipeline: Pipeline) -> None:
+def report(pipeline: Pipeline, page: Path, seconds: float) -> None:
     """Print what was done, how long it took, and where it lies."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("step", "seconds", "result")
+    table = Table("step", Column("time", justify="right"), Column("result", overflow="fold"))
     for item in pipeline.done:
-        table.add_row(item.name, "up to date" if item.skipped else f"{item.seconds:.0f}", str(item.result))
-    console = Console()
-    console.print(table)
-    for item in pipeline.done:
-        for picture in sorted(item.result.glob("sheets/*.png")):
-            console.print(f"picture: {picture}", soft_wrap=True, highlight=False)
+        took = "–" if item.seconds is None else show_seconds(item.seconds)
+        table.add_row(item.name, "up to date" if item.skipped else took, show_path(item.result))
+    Console().print("", table)
+    pictures = {
+        f"{item.name}: {path.stem}": path for item in pipeline.done for path in sorted(item.result.glob("sheets/*.png"))
+    }
+    show_ending({**pictures, "report": page}, seconds)
 
 
 @command("pipeline")

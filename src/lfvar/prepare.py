@@ -19,7 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lfvar.config import build, command, is_rank_zero, make_card, print_card
+from lfvar.ending import show_ending
 from lfvar.errors import ConfigError
+
+OVERVIEW_FILE = "overview.png"
+"""Lies beside the manifest: what came out, at a glance."""
+OVERVIEW_COLUMNS, OVERVIEW_ROWS = 8, 12
 
 if TYPE_CHECKING:
     from lfvar.data.manifest import Manifest
@@ -27,13 +32,18 @@ if TYPE_CHECKING:
 
 def prepare(cfg: DictConfig) -> Manifest:
     """Prepare the dataset of a config, or go on where a killed run stopped, and print what came out."""
+    from rich.console import Console
+
     from lfvar.data.manifest import Manifest
     from lfvar.data.prepare import prepare as run
 
     arguments = _arguments(cfg)
     report = run(**arguments)
-    print(report, flush=True)
-    return Manifest.read(arguments["folder"])
+    Console().print(report)
+    manifest = Manifest.read(arguments["folder"])
+    if report.num_new or not (arguments["folder"] / OVERVIEW_FILE).is_file():
+        write_overview(arguments["folder"], manifest)
+    return manifest
 
 
 def require_prepared(cfg: DictConfig) -> Manifest:
@@ -117,6 +127,22 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ConfigError(f"measure.shard={text} is no part of a whole", cure="write it as 3/8, the third of eight")
     return int(found[1]), int(found[2])
+
+
+def write_overview(folder: Path, manifest: Manifest) -> Path:
+    """Draw some prepared images of every type with their lesions outlined, beside the manifest."""
+    from lfvar.data.imageio import read_image, read_mask, write_png
+    from lfvar.figures.overview import choose_evenly, draw_overview
+
+    rows = []
+    for label in manifest.header.classes[:OVERVIEW_ROWS]:
+        there = [row for row in manifest.rows if row.label == label]
+        picked = [there[place] for place in choose_evenly(len(there), OVERVIEW_COLUMNS)]
+        tiles = [(read_image(folder / row.image), read_mask(folder / row.mask)) for row in picked]
+        rows.append((f"{label}\n{len(there)} images", tiles))
+    path = folder / OVERVIEW_FILE
+    write_png(path, draw_overview(rows, OVERVIEW_COLUMNS))
+    return path
 
 
 def draw_figures(cfg: DictConfig, manifest: Manifest) -> list[Path]:
@@ -234,32 +260,44 @@ def _arguments(cfg: DictConfig) -> dict[str, Any]:
 
 def _command(cfg: DictConfig) -> str:
     """The command line that prepares the data of this config, whichever command is running."""
+    return f"python -m lfvar.prepare {data_words(cfg)} image_size={cfg.image_size}"
+
+
+def data_words(cfg: DictConfig) -> str:
+    """The part of a command line that names the data of this config."""
     words = [f"data={cfg.data.name}", *([f"data.root={cfg.data.root}"] if cfg.data.root else [])]
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         ours = [override for override in hydra.overrides.task if override.lstrip("+~").startswith(("data.", "paths."))]
         words = [f"data={hydra.runtime.choices['data']}", *ours]
-    return shlex.join(["python", "-m", "lfvar.prepare", *words, f"image_size={cfg.image_size}"])
+    return shlex.join(words)
 
 
 @command("prepare")
 def main(cfg: DictConfig) -> None:
     """The command."""
+    from lfvar.data.manifest import MANIFEST_FILE
+
+    start = time.monotonic()
     check_stage(cfg)
     if cfg.check:
         print_card(make_card(cfg))
         return
     if cfg.stage == "tokens":
-        print(f"made: {write_tokens(cfg)}", flush=True)
+        made = write_tokens(cfg)
+        follow = f"python -m lfvar.train experiment=var tokenizer={cfg.ckpt} {data_words(cfg)}"
+        show_ending({"tokens": made}, time.monotonic() - start, next_command=follow)
         return
     manifest = prepare(cfg)
-    if cfg.measure is None:
-        return
-    paths = measure(cfg, manifest)
-    if paths and cfg.figures:
-        paths += draw_figures(cfg, manifest)
-    for path in paths:
-        print(f"made: {path}", flush=True)
+    folder = Path(cfg.data.folder)
+    files = {"prepared": folder, "manifest": folder / MANIFEST_FILE, "picture": folder / OVERVIEW_FILE}
+    if cfg.measure is not None:
+        paths = measure(cfg, manifest)
+        if paths and cfg.figures:
+            paths += draw_figures(cfg, manifest)
+        files |= {path.stem.replace("_", " "): path for path in paths}
+    follow = f"python -m lfvar.train experiment=vqvae {data_words(cfg)} image_size={cfg.image_size}"
+    show_ending(files, time.monotonic() - start, next_command=follow)
 
 
 if __name__ == "__main__":

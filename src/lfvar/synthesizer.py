@@ -75,7 +75,8 @@ class Synthesizer:
         """Load what a training run left.
 
         Args:
-            path: A run folder of `experiment=var…` (its best checkpoint, else its last), or a checkpoint of one.
+            path: A run folder of `experiment=var…` (its best checkpoint, else its last), a checkpoint of one, or a
+                folder that `lfvar.export` wrote.
             tokenizer: File of the tokenizer, where it is no longer where training found it.
             profiles: What types measure, or a prepared folder that has it; None: that of the run's own training data,
                 if it is still there.
@@ -92,7 +93,7 @@ class Synthesizer:
             raise ConfigError(f"precision={precision!r} is unknown", cure="use precision=32 or precision=bf16")
         pair = load_pair(path, tokenizer=tokenizer, weights=weights)
         if not isinstance(profiles, Profiles):
-            profiles = _find_profiles(pair.checkpoint, profiles)
+            profiles = find_profiles(pair.checkpoint, profiles)
         place = pick_device(device)
         if precision == "bf16":
             store_lowered(pair.transformer.net, pair.tokenizer.net)
@@ -105,6 +106,27 @@ class Synthesizer:
             hashes=pair.hashes,
             precision=precision,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | None = None, **options: Any
+    ) -> Synthesizer:
+        """Load an exported model from a folder, or from the Hugging Face Hub (extra `hub`).
+
+        Args:
+            source: A folder that `lfvar.export` wrote; what is no folder is taken for "owner/name" on the Hub, and
+                downloaded.
+            revision: Of the repository: branch, tag or commit.
+            token: For private repositories.
+            **options: As of `from_run`.
+
+        Raises:
+            ArtefactError: As `from_run`, and when the repository cannot be reached.
+            ConfigError: As `from_run`, and when the extra `hub` is not installed.
+        """
+        from lfvar.interop.pretrained import locate_pretrained
+
+        return cls.from_run(locate_pretrained(source, revision=revision, token=token), **options)
 
     @property
     def image_size(self) -> int:
@@ -268,10 +290,13 @@ class Synthesizer:
             warnings.warn(message, stacklevel=3)
 
 
-def _find_profiles(checkpoint: Path, given: str | Path | None) -> Profiles | None:
+def find_profiles(checkpoint: Path, given: str | Path | None) -> Profiles | None:
+    """What types measure: as given, else of an exported folder, else of a run's own training data if still there."""
     if given is not None:
         path = Path(given)
         return Profiles.read(path / PROFILES_FILE if path.is_dir() else path)
+    if (beside := checkpoint.parent / PROFILES_FILE).is_file():
+        return Profiles.read(beside)  # of an exported folder
     try:  # a run folder names its data; whatever is missing there, words will say that they need profiles
         card = json.loads((checkpoint.parent.parent / CARD_FILE).read_text())
         path = Path(card["config"]["data"]["folder"]) / PROFILES_FILE

@@ -22,8 +22,9 @@ from lfvar.config import (
     run_folder,
     start_card,
 )
+from lfvar.ending import show_ending
 from lfvar.errors import ConfigError
-from lfvar.prepare import find_prepared, require_prepared
+from lfvar.prepare import data_words, find_prepared, require_prepared
 from lfvar.stages import build_stage
 
 if TYPE_CHECKING:
@@ -87,11 +88,22 @@ def train(cfg: DictConfig) -> dict[str, float]:
         files = list_files(folder)
         finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
     if trainer.is_global_zero:
-        print(f"\ntrained {trainer.global_step} steps, {seconds:.0f} s in all; validation split:")
+        print(f"\ntrained {trainer.global_step} steps; validation split:")
         report(metrics)
-        for name, path in files.items():
-            print(f"{name}: {path}")
+        show_ending(files, seconds, next_command=next_command(cfg, files))
     return metrics
+
+
+def next_command(cfg: DictConfig, files: dict[str, str]) -> str | None:
+    """What most people do with what was trained."""
+    best, data = files.get("best checkpoint"), data_words(cfg)
+    follow = {
+        "vqvae": f"python -m lfvar.evaluate target=tokenizer ckpt={best} {data}",
+        "var": f"python -m lfvar.generate mode=matrix ckpt={best} {data}",
+        "classifier": f"python -m lfvar.evaluate generated=FOLDER classifier={best} {data}",
+        "segmenter": f"python -m lfvar.generate mode=whole ckpt=RUN segmenter={best} {data}",
+    }
+    return None if best is None else follow.get(cfg.stage)  # the stage of somebody else's experiment is theirs
 
 
 def starts_from_file(cfg: DictConfig) -> bool:

@@ -98,14 +98,18 @@ def test_shipped_pipelines_name_commands_that_compose(experiment):
     transformer = compose("train", [*cfg.transformer, "tokenizer=/t.ckpt", "data.root=/data"])
     assert (tokenizer.stage, transformer.stage) == ("vqvae", "var")
     assert tokenizer.image_size == transformer.image_size == cfg.image_size
+    for name, overrides in cfg.evaluate.items():
+        what = {"tokenizer": ["target=tokenizer", "ckpt=/t.ckpt"]}.get(name, [f"generated=/{name}"])
+        assert name == "tokenizer" or name in cfg.generate
+        compose("evaluate", [*what, *overrides])
     for overrides in cfg.generate.values():
         assert compose("generate", [*overrides, "ckpt=/v.ckpt"]).mode is not None
     assert f"image_size={cfg.image_size}" in shared_overrides(cfg)
 
 
 @pytest.mark.slow
-def test_the_chain_ends_in_pictures_and_then_has_nothing_to_do(tmp_path, capfd):
-    """The real commands, tiny: prepare, tokenizer, tokens, transformer, generate; the second time all is up to date."""
+def test_the_chain_ends_in_a_page_and_then_has_nothing_to_do(tmp_path, capfd):
+    """The real commands, tiny, from preparing to the page; the second time all is up to date."""
     tokenizer = [
         "experiment=vqvae", "trainer.max_steps=2", "trainer.val_check_interval=2", "model.channels=16",
         "model.channel_multipliers=[1,2]", "model.stem_stride=4", "model.patch_nums=[1,2,4]", "model.vocab_size=64",
@@ -121,15 +125,39 @@ def test_the_chain_ends_in_pictures_and_then_has_nothing_to_do(tmp_path, capfd):
         f"paths.prepared={tmp_path / 'prepared'}",
         f"tokenizer={json.dumps(tokenizer)}",
         f"transformer={json.dumps(transformer)}", '+generate.whole=["mode=whole","ask.num_samples=1"]',
-        *(f"~generate.{name}" for name in compose("pipeline", ["experiment=demo"]).generate),
+        *(f"~generate.{name}" for name in compose("pipeline", ["experiment=demo"]).generate), "~evaluate.matrix",
     ]  # fmt: skip
     for turn in range(2):
         finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-        assert finished.stdout.count("up to date") == (0 if turn == 0 else 10)  # once as it goes, once in the table
+        assert finished.stdout.count("up to date") == (0 if turn == 0 else 12)  # once as it goes, once in the table
     pictures = list((tmp_path / "runs" / "pipeline").rglob("sheets/*.png"))
     assert pictures
     assert str(pictures[0].name) in finished.stdout
+    (page,) = (tmp_path / "runs" / "pipeline").rglob("report.html")
+    assert "report.html" in finished.stdout.splitlines()[-2]
+    text = page.read_text()
+    for words in ("curves of the tokenizer", "curves of the transformer", "generate-whole", "Fréchet", "Run cards"):
+        assert words in text
+
+
+def test_evaluation_needs_something_that_is_made():
+    from lfvar.errors import ConfigError
+
+    cfg = compose("pipeline", ["experiment=demo", "+evaluate.nothing=[]"])
+    with pytest.raises(ConfigError, match=r"evaluate\.nothing"):
+        run_pipeline(cfg)
+
+
+def test_a_step_that_was_done_tells_how_long_it_took(tmp_path, calls):
+    step = Step("tokenizer", ("train",))
+    Pipeline(tmp_path, []).run(step)
+    again = Pipeline(tmp_path, [])
+    again.run(step)
+    (done,) = again.done
+    assert done.skipped
+    assert done.seconds is not None
+    assert done.command == "python -m lfvar.train"
 
 
 def test_until_is_a_step():

@@ -43,7 +43,9 @@ def test_one_command_leaves_everything(tmp_path):
         read_standardiser(folder, other)
     figures = list(folder.glob("figures/*.png"))
     assert len(figures) >= 5
-    assert all(str(path) in done.stdout for path in [*figures, folder / "measurements.parquet"])
+    made = [*figures, folder / "measurements.parquet", folder / "overview.png"]
+    assert all(str(path.relative_to(tmp_path)) in done.stdout for path in made)
+    assert "next: python -m lfvar.train experiment=vqvae data=phantom" in done.stdout
     again = prepare(tmp_path)
     assert again.returncode == 0, again.stderr
     assert "0 now" in again.stdout

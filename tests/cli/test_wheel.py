@@ -16,12 +16,14 @@ def installed(tmp_path_factory):
     """A folder that holds what `pip install lfvar` would put there (dependencies come from this environment)."""
     out = tmp_path_factory.mktemp("wheel")
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
+        # The wheel is built from the source distribution, which so is known to be whole.
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert list(out.glob("*.tar.gz"))
     (wheel,) = out.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(out / "site")
@@ -45,6 +47,9 @@ def test_wheel_is_complete(installed):
     shipped = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
     inside = {str(path.relative_to(installed / "lfvar" / "conf")) for path in (installed / "lfvar").rglob("*.yaml")}
     assert inside == shipped
+    assert (installed / "lfvar" / "interop" / "model_card.md").is_file()
+    (programs,) = installed.glob("lfvar-*.dist-info/entry_points.txt")
+    assert "lfvar-train = lfvar.train:main" in programs.read_text()
 
 
 @pytest.mark.slow
@@ -69,6 +74,7 @@ def test_help_is_quick_and_fits_a_screen(installed, tmp_path):
     assert time.monotonic() - start < 5  # about a second alone on a machine; other tests run beside this one
     lines = done.stdout.splitlines()
     assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
     assert "experiment: " in done.stdout
 
 

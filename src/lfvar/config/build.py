@@ -22,7 +22,7 @@ from lfvar.config.schema import CommandRoot
 from lfvar.config.signatures import check_node, check_signatures, is_pure_config
 from lfvar.errors import ConfigError, LfvarError
 
-FREE_ROOTS = ("paths", "generate")  # typed by the root schema, built by nobody
+FREE_ROOTS = ("paths", "generate", "evaluate")  # typed by the root schema, built by nobody
 
 # What a constructor raises when a value is wrong; anything else is a bug and keeps its traceback.
 _VALUE_ERRORS = (ValueError, TypeError, FileNotFoundError, ImportError)

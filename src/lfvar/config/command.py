@@ -37,6 +37,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lfvar.config.arguments import flags_first, with_saved_overrides
 from lfvar.config.build import validate
 from lfvar.config.explain import explain
+from lfvar.config.help import HELP, render_help, wants_help
 from lfvar.config.locate import conf_folder
 from lfvar.config.relaunch import job_processes
 from lfvar.config.run import register_resolvers
@@ -86,6 +87,9 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
         register_schemas()
         register_resolvers()
         folder = conf_folder() if config_folder is None else config_folder.absolute()
+        if config_name in HELP and wants_help(sys.argv[1:]):
+            print(render_help(config_name, folder, sys.argv[1:]))
+            return 0
         sys.argv[1:] = with_saved_overrides(flags_first(sys.argv[1:]))
         with _prepared_environment():
             hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(_checked(task, failures))()

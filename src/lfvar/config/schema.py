@@ -142,12 +142,13 @@ class PipelineRoot(CommandRoot):
 
     stage: str = "pipeline"
     folder: str = MISSING  # where results go
-    until: str = "generate"  # the last step: prepare | tokenizer | tokens | transformer | generate
+    until: str = "evaluate"  # the last step: prepare | tokenizer | tokens | transformer | generate | evaluate
     data: DataGroup = field(default_factory=DataGroup)
     measure: MeasureGroup | None = None
     tokenizer: list[str] = field(default_factory=list)  # overrides of lfvar.train
     transformer: list[str] = field(default_factory=list)  # overrides of lfvar.train
     generate: dict[str, list[str]] = field(default_factory=dict)  # name of a set: overrides of lfvar.generate
+    evaluate: dict[str, list[str]] = field(default_factory=dict)  # tokenizer, transformer, a set: of lfvar.evaluate
 
 
 @dataclass
@@ -182,6 +183,21 @@ class GenerateRoot(CommandRoot):
     editing: Group = field(default_factory=dict)
 
 
+@dataclass
+class ExportRoot(CommandRoot):
+    """`python -m lfvar.export`: a trained model as a folder of safetensors, JSON and a model card."""
+
+    stage: str = "export"
+    ckpt: str | None = None  # a run folder or a .ckpt file of experiment=vqvae or experiment=var
+    output: str | None = None  # where to
+    weights: str = "ema"  # ema | last: the average over training, or the last step's
+    tokenizer: str | None = None  # of a transformer, where it is no longer where training found it
+    profiles: str | None = None  # what types measure: a prepared folder; None: of the transformer's training data
+    license: str | None = None  # of the weights, as the Hub names it; None: what the training data ask for
+    repo: str | None = None  # OWNER/NAME on the Hugging Face Hub: upload as well
+    private: bool = True  # a repository that is made now is seen by its owner alone
+
+
 def register_schema(name: str, schema: type[CommandRoot]) -> None:
     """Make `schema` known to Hydra as `name`, to be put first in a defaults list.
 
@@ -197,3 +213,4 @@ def register_schemas() -> None:
     register_schema("base_evaluate", EvaluateRoot)
     register_schema("base_generate", GenerateRoot)
     register_schema("base_pipeline", PipelineRoot)
+    register_schema("base_export", ExportRoot)

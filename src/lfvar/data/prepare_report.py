@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Column, Table
+from rich.text import Text
 
 from lfvar.data.splits import SPLITS
 
@@ -39,22 +44,27 @@ class PrepareReport:
         """Rate of this run's own work."""
         return self.num_new / self.seconds if self.seconds > 0 else 0.0
 
-    def __str__(self) -> str:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(f"{self.name}: {self.num_prepared} of {self.num_listed} images prepared in '{self.folder}'")
+        yield Text(
+            f"{self.num_new} opened now ({self.images_per_second:.0f}/s, {self.num_workers} "
+            f"worker{'s' if self.num_workers > 1 else ''}, {self.seconds:.1f} s), the others kept"
+        )
         labels = list(self.counts[SPLITS[0]])
-        width = max(7, *(len(label) for label in labels)) + 1
-        lines = [
-            f"{self.name}: {self.num_prepared} of {self.num_listed} images prepared in '{self.folder}'",
-            f"  {self.num_new} opened now ({self.images_per_second:.0f}/s, {self.num_workers} "
-            f"worker{'s' if self.num_workers > 1 else ''}, {self.seconds:.1f} s), the others kept",
-            "  " + "".join(f"{column:>{width}}" for column in ("", *labels, "all")),
-        ]
+        table = Table("images", *(Column(name, justify="right") for name in (*labels, "all")))
         for split in SPLITS:
             numbers = [self.counts[split][label] for label in labels]
             if any(numbers):
-                lines.append("  " + "".join(f"{cell:>{width}}" for cell in (split, *numbers, sum(numbers))))
+                table.add_row(split, *map(str, numbers), str(sum(numbers)))
+        yield table
         if self.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
-            lines.append(f"  rejected: {reasons} (see rejected.csv)")
-        lines += [f"  warning: {warning}" for warning in self.warnings]
-        lines.append(f"  manifest {self.manifest_hash[:12]}")
-        return "\n".join(lines)
+            yield Text(f"rejected: {reasons} (see rejected.csv)")
+        yield from (Text(f"warning: {warning}") for warning in self.warnings)
+        yield Text(f"manifest {self.manifest_hash[:12]}")
+
+    def __str__(self) -> str:
+        console = Console(width=200, file=io.StringIO(), color_system=None)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get().rstrip()

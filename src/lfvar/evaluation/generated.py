@@ -19,6 +19,7 @@ from lfvar.config import build, finish_card, make_card, print_card, run_folder, 
 from lfvar.data.generated import GENERATED_FILE, read_generated
 from lfvar.data.manifest import Manifest
 from lfvar.devices import pick_device
+from lfvar.ending import show_ending
 from lfvar.errors import ArtefactError, ConfigError
 from lfvar.evaluation.common import training_standardiser, with_image_size
 from lfvar.evaluation.set_evaluation import Extras, SetEvaluationConfig, evaluate_sets
@@ -248,7 +249,7 @@ def print_set_report(report: SetReport, files: Mapping[str, str], seconds: float
 
     console = Console()
     counts = {name: part["images"] for name, part in report.counts.items()}
-    console.print(f"\n{', '.join(f'{count} {name}' for name, count in counts.items())} images, {seconds:.0f} s:")
+    console.print(f"\n{', '.join(f'{count} {name}' for name, count in counts.items())} images:")
     table = Table(Column("equal counts", no_wrap=True), "generated", "two real halves", "m", "warning")
     for entry in report.spaces:
         for row in fidelity_rows(report, entry.space):
@@ -258,5 +259,4 @@ def print_set_report(report: SetReport, files: Mapping[str, str], seconds: float
         console.print(f"- {line}", soft_wrap=True, highlight=False)
     for note in report.notes:
         console.print(f"note: {note}", soft_wrap=True, highlight=False)
-    for name, path in files.items():
-        console.print(f"{name}: {path}", soft_wrap=True)
+    show_ending(files, seconds)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from lfvar.config import build, finish_card, make_card, print_card, run_folder, start_card
 from lfvar.devices import pick_device
+from lfvar.ending import show_ending
 from lfvar.errors import ConfigError
 from lfvar.evaluation.common import (
     describe_data,
@@ -135,7 +136,7 @@ def print_report(report: TokenizerReport, files: Mapping[str, str], seconds: flo
 
     console = Console()
     where = report.about["data"]
-    console.print(f"\n{report.counts['images']} images of {where['name']}, {where['split']} split, {seconds:.0f} s:")
+    console.print(f"\n{report.counts['images']} images of {where['name']}, {where['split']} split:")
     tables = (
         (("mean (median)", "inside lesion", "outside", "whole image"), report.quality_rows()),
         (("decode(f) − f̂", "inside lesion", "outside", "whole image"), report.drop_rows()),
@@ -153,8 +154,7 @@ def print_report(report: TokenizerReport, files: Mapping[str, str], seconds: flo
         console.print(BY_CONSTRUCTION, highlight=False)
     for note in report.notes:
         console.print(f"note: {note}", soft_wrap=True, highlight=False)
-    for name, path in files.items():
-        console.print(f"{name}: {path}", soft_wrap=True)
+    show_ending(files, seconds)
 
 
 def _narrow(row: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,11 +12,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.markdown import Markdown
 
 from lfvar.config import build, finish_card, make_card, print_card, run_folder, start_card
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.manifest import Manifest
 from lfvar.data.measurements import MeasurementRows
+from lfvar.ending import show_ending
 from lfvar.errors import ConfigError, DataError
 from lfvar.evaluation.common import split_dataset, training_standardiser, with_image_size
 from lfvar.evaluation.steering import (
@@ -120,9 +123,8 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
         raise
     finally:
         finish_card(folder, metrics=_plain(metrics), seconds=time.monotonic() - start, files=files, status=status)
-    print(render_page(report), flush=True)
-    for name, path in files.items():
-        print(f"{name}: {path}")
+    Console().print(Markdown(render_page(report)))
+    show_ending(files, time.monotonic() - start)
     return report
 
 

@@ -14,6 +14,7 @@ import lfvar
 from lfvar.data.generated import IMAGES, MASKS, NAME, SHEETS, GeneratedRow, write_generated
 from lfvar.data.imageio import read_image, write_png
 from lfvar.data.manifest import Manifest, ManifestHeader, ManifestRow, hash_inputs
+from lfvar.data.provenance import Provenance
 from lfvar.figures.sheets import Sheet, SheetRow, Tile, draw_sheet
 from lfvar.generation.plan import PlannedSample
 from lfvar.generation.pool import Pool
@@ -125,8 +126,14 @@ def _generated_row(sample: PlannedSample, item: Mapping[str, Any], pool: Pool) -
     )
 
 
-def write_sheets(folder: Path, plan: Sequence[PlannedSample], pool: Pool) -> dict[str, Path]:
+def write_sheets(folder: Path, plan: Sequence[PlannedSample], pool: Pool, hashes: Mapping[str, str]) -> dict[str, Path]:
     """Draw the contact sheets of a plan from the files of its folder.
+
+    Args:
+        folder: Of the generated images, all of them there.
+        plan: What they were to be.
+        pool: The real images.
+        hashes: Of the checkpoints that painted them, for the sheets to carry.
 
     Returns:
         The files by name.
@@ -140,7 +147,11 @@ def write_sheets(folder: Path, plan: Sequence[PlannedSample], pool: Pool) -> dic
             sheet = _make_sheet(folder, [sample for sample in samples if sample.row in part], pool)
             title = name if number == 0 else f"{name}_{number + 1}"
             path = folder / SHEETS / f"{title}.png"
-            write_png(path, draw_sheet(sheet))
+            sources = ", ".join(
+                {sample.source_id: None for sample in samples if sample.row in part and sample.source_id}
+            )
+            notes = Provenance(hashes, title=f"Synthetic skin lesions: {title}", source=sources or None)
+            write_png(path, draw_sheet(sheet), notes.to_text())
             pages[title] = path
     return pages
 

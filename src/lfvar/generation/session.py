@@ -206,7 +206,10 @@ class StudioOpener:
 
     def around(self, synthesizer: Synthesizer) -> Studio:
         """The studio of a synthesiser that is loaded already."""
-        return Studio(synthesizer, self.pool, self.options, self.folder, self.originals, self._finder(synthesizer))
+        finder = self._finder(synthesizer)
+        return Studio(
+            synthesizer, self.pool, self.options, self.folder, self.originals, finder, dict(synthesizer.hashes)
+        )
 
     def _finder(self, synthesizer: Synthesizer) -> _Finder | None:
         if self.cfg["segmenter"] is None:

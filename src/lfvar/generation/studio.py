@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lfvar.data.framing import cut_mask
 from lfvar.data.generated import FULL, IMAGES, MASKS, RAW
 from lfvar.data.imageio import write_png
+from lfvar.data.provenance import Provenance
 from lfvar.data.records import Pair, PairError, Record, Source
 from lfvar.errors import ArtefactError, DataError
 from lfvar.generation.masks import render_mask
@@ -116,6 +117,8 @@ class Studio:
     originals: Originals | None = None
     find_lesion: Finds | None = None
     """For whole images; None: the mask that was asked for."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """Of the checkpoints that paint; every image carries them."""
 
     def make(self, indices: Sequence[int], samples: Sequence[PlannedSample]) -> list[dict[str, Any]]:
         """Make some samples and write their files.
@@ -157,15 +160,16 @@ class Studio:
             mask_HW = self.find_lesion(result.image_HWC)
         if mask_HW is None:
             mask_HW = np.zeros(result.image_HWC.shape[:2], np.bool_)
+        notes = provenance_of(sample, self.hashes)
         if self.options.raw:
-            write_png(self.folder / RAW / name, result.raw_HWC)
+            write_png(self.folder / RAW / name, result.raw_HWC, replace(notes, source=None).to_text())
         if self.options.full and sample.source_id is not None:
-            write_png(self.folder / FULL / name, self._paste(sample, job, result))
+            write_png(self.folder / FULL / name, self._paste(sample, job, result), notes.to_text())
         told = {} if job.mask_HW is None else measure_mask(job.mask_HW)
         return {
             "image_id": sample.image_id,
             "mask_hash": write_png(self.folder / MASKS / name, mask_HW),
-            "image_hash": write_png(self.folder / IMAGES / name, result.image_HWC),
+            "image_hash": write_png(self.folder / IMAGES / name, result.image_HWC, notes.to_text()),
             "lesion_fraction": float(mask_HW.mean()),
             "told": told,
         }
@@ -191,3 +195,16 @@ class Studio:
         return paste_into_original(
             pair.image_HWC, painted_HW, row.frame, result.raw_HWC, feather=self.options.editing.feather
         )
+
+
+def provenance_of(sample: PlannedSample, hashes: Mapping[str, str]) -> Provenance:
+    """What the file of a sample says of itself."""
+    return Provenance(
+        hashes,
+        seed=sample.seed,
+        type=sample.label,
+        measurements={**sample.wanted, **sample.asked},
+        prompt=sample.prompt,
+        mask=sample.mask.kind,
+        source=sample.source_id,
+    )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lfvar.errors import ConfigError
 from lfvar.interop.checkpoints import load_vqvae, read_checkpoint
+from lfvar.interop.pretrained_files import WEIGHTS_FILE, read_net
 from lfvar.interop.published import PUBLISHED_256, PUBLISHED_512, load_published_vqvae
 from lfvar.nn.vqvae import VQVAE
 
@@ -34,10 +35,10 @@ def load_tokenizer(
     patch_nums: tuple[int, ...] | None = None,
     image_size: int | None = None,
 ) -> LoadedTokenizer:
-    """Load a checkpoint of ours (`.ckpt`) or published weights (any other suffix).
+    """Load a checkpoint of ours (`.ckpt`), an exported folder, or published weights (any other suffix).
 
     Args:
-        path: The file.
+        path: The file or folder.
         weights: Of our checkpoints: the average over training (where none was kept, the last step's), or the last
             step's.
         patch_nums: Schedule of published weights, which do not store it.
@@ -47,6 +48,12 @@ def load_tokenizer(
         ArtefactError: When the file is missing, damaged, or holds another model.
         ConfigError: When no schedule was published for `image_size`, or a schedule is given for a checkpoint of ours.
     """
+    if path.is_dir():
+        net, config = read_net(path, "vqvae", "tokenizer")
+        made_from = {"step": None, "trained_on_manifest": None, "weights": "ema", **config.get("made_from", {})}
+        weights_file = path / WEIGHTS_FILE
+        about = made_from | {"kind": "lfvar", "lfvar_version": config.get("lfvar_version")}
+        return LoadedTokenizer(net, about | {"file": str(path), "sha256": hash_file(weights_file)})
     if path.suffix == OURS:
         if patch_nums is not None:
             raise ConfigError(

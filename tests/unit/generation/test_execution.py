@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from tests.generation_examples import Painter, make_planner
 
+import lfvar
 from lfvar.data.generated import read_generated
-from lfvar.data.imageio import read_image, read_mask
+from lfvar.data.imageio import XMP, read_image, read_mask, read_png_text
 from lfvar.data.manifest import Manifest
+from lfvar.data.provenance import read_provenance
 from lfvar.errors import ArtefactError, DataError
 from lfvar.generation.assembly import ANY, assemble, write_sheets
 from lfvar.generation.execution import carry_out, claim_folder, read_items
@@ -21,6 +23,7 @@ from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 
 SETTINGS = {"name": "generated", "source": {"kind": "generated", "seed": 0}}
+HASHES = {"transformer": "a" * 64, "tokenizer": "b" * 64}
 OPTIONS = Options(Guidance(), Filters(), EditConfig(), raw=True)
 
 
@@ -33,13 +36,13 @@ def plan(pool):
 def run(folder, plan, pool, painter=None, settings=SETTINGS, **options):
     painter = painter or Painter()
     claim_folder(folder, settings, raw=True, full=False)
-    studio = Studio(painter, pool, OPTIONS, folder)
+    studio = Studio(painter, pool, OPTIONS, folder, hashes=HASHES)
     made = carry_out(plan, folder, settings, lambda number: studio, batch_size=5, **options)
     items = read_items(folder, settings, plan)
     if len(items) == len(plan):
         header = {"command": "again", "settings": settings}
         assemble(folder, plan, items, pool, pool.classes, settings=settings, header=header, command="again")
-        write_sheets(folder, plan, pool)
+        write_sheets(folder, plan, pool, HASHES)
     return made
 
 
@@ -173,3 +176,22 @@ def test_sweeps_carry_captions_and_wanted_values(pool, tmp_path):
     assert [sample.caption for sample in plan] == ["0.1", "0.2"]
     fractions = [row.lesion_fraction for row in Manifest.read(tmp_path).rows]
     assert fractions == [round(0.1 * 256) / 256, round(0.2 * 256) / 256]
+
+
+def test_every_image_says_that_it_is_synthetic_and_how_it_was_made(plan, pool, tmp_path):
+    run(tmp_path, plan, pool)
+    for sample in plan:
+        name = f"{sample.image_id}.png"
+        facts = read_provenance(tmp_path / "images" / name)
+        assert (facts["synthetic"], facts["not_for_diagnosis"]) == (True, True)
+        assert (facts["seed"], facts["type"], facts["source"]) == (sample.seed, sample.label, sample.source_id)
+        assert facts["hashes"] == HASHES
+        assert facts["lfvar_version"] == lfvar.__version__
+        assert set(facts["measurements"]) == {*sample.asked, *sample.wanted}
+        text = read_png_text(tmp_path / "images" / name)
+        assert "not for diagnosis" in text["Disclaimer"]
+        assert text[XMP].count("compositeWithTrainedAlgorithmicMedia") == 1
+        assert "digitalsourcetype/trainedAlgorithmicMedia" in read_png_text(tmp_path / "raw" / name)[XMP]
+        assert read_provenance(tmp_path / "masks" / name) is None
+    for sheet in (tmp_path / "sheets").iterdir():
+        assert read_provenance(sheet)["hashes"] == HASHES
