@@ -19,9 +19,9 @@ from lfvar.data.files import hash_bytes
 from lfvar.data.generated import KIND, NAME
 from lfvar.data.manifest import SCHEMA_VERSION, Manifest, ManifestHeader, plain
 from lfvar.errors import ArtefactError, ConfigError
+from lfvar.generation.maker import Maker, Options, Originals
 from lfvar.generation.pool import Pool
 from lfvar.generation.settings import MODES, Wish
-from lfvar.generation.studio import Options, Originals, Studio
 from lfvar.measure.profiles import PROFILES_FILE, Profiles
 from lfvar.prepare import find_prepared, require_prepared
 from lfvar.sampling.editing import EditConfig
@@ -185,7 +185,7 @@ def command_of(cfg: DictConfig) -> str:
 
 
 @dataclass(frozen=True)
-class StudioOpener:
+class MakerOpener:
     """Loads what a process needs; plain data, so that it travels to spawned processes."""
 
     cfg: dict[str, Any]
@@ -194,8 +194,8 @@ class StudioOpener:
     folder: Path
     originals: Originals | None
 
-    def __call__(self, number: int) -> Studio:
-        """The studio of the process of that number; GPUs are given out in turn."""
+    def __call__(self, number: int) -> Maker:
+        """The maker of the process of that number; GPUs are given out in turn."""
         import torch
 
         cfg = OmegaConf.create(self.cfg)
@@ -204,9 +204,9 @@ class StudioOpener:
             device = f"cuda:{number % max(count, 1)}"
         return self.around(load_synthesizer(cfg, device))
 
-    def around(self, synthesizer: Synthesizer) -> Studio:
-        """The studio of a synthesiser that is loaded already."""
-        return Studio(synthesizer, self.pool, self.options, self.folder, self.originals, self._finder(synthesizer))
+    def around(self, synthesizer: Synthesizer) -> Maker:
+        """The maker of a synthesiser that is loaded already."""
+        return Maker(synthesizer, self.pool, self.options, self.folder, self.originals, self._finder(synthesizer))
 
     def _finder(self, synthesizer: Synthesizer) -> _Finder | None:
         if self.cfg["segmenter"] is None:
@@ -237,7 +237,7 @@ class _Finder:
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """What `StudioOpener` needs of the config."""
+    """What `MakerOpener` needs of the config."""
     names = ("ckpt", "tokenizer", "profiles", "weights", "device", "precision", "segmenter")
     return {name: cfg[name] for name in names}
 
