@@ -104,7 +104,7 @@ def open_session(cfg: DictConfig) -> Session:
     wish, options = parts.read_wish(cfg), parts.read_options(cfg)
     synthesizer = parts.load_synthesizer(cfg)
     cfg = with_image_size(cfg, synthesizer.image_size)
-    pool = parts.open_pool(cfg, wish, synthesizer)
+    pool = parts.open_pool(cfg, parts.find_manifest(cfg, wish), synthesizer)
     profiles = parts.find_profiles(synthesizer, pool)
     settings = parts.describe(cfg, wish, options, synthesizer, pool, profiles)
     planner = Planner(wish, pool, Vectors(synthesizer.feature_names, profiles), synthesizer.classes)

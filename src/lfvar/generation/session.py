@@ -68,7 +68,7 @@ def require_choices(cfg: DictConfig) -> None:
         if str(cfg[key]) not in allowed:
             raise ConfigError(f"{key}={cfg[key]} is unknown", cure=f"use {key}={' or '.join(allowed)}")
     for key in ("processes", "batch_size"):
-        if cfg[key] < 1:
+        if key in cfg and cfg[key] < 1:
             raise ConfigError(f"{key}={cfg[key]} is out of range", cure="use 1 or more")
 
 
@@ -100,14 +100,18 @@ def load_synthesizer(cfg: DictConfig, device: str | None = None) -> Synthesizer:
     )
 
 
-def open_pool(cfg: DictConfig, wish: Wish, synthesizer: Synthesizer) -> Pool:
-    """The real images; none for whole images of a model whose data are not at hand.
+def find_manifest(cfg: DictConfig, wish: Wish) -> Manifest | None:
+    """Of the real images, prepared now where they are needed; None for a model whose data are not at hand.
 
     Raises:
         ArtefactError: When the folder was prepared with other settings.
     """
     needed = wish.on_sources or wish.mask.kind == "bank"
-    manifest = require_prepared(cfg) if needed else find_prepared(cfg)
+    return require_prepared(cfg) if needed else find_prepared(cfg)
+
+
+def open_pool(cfg: DictConfig, manifest: Manifest | None, synthesizer: Synthesizer) -> Pool:
+    """The real images; None: an empty pool at the size of the model."""
     if manifest is None:
         header = ManifestHeader("nothing", synthesizer.classes, synthesizer.image_size, {}, "", None, "", "")
         return Pool(Path(cfg.data.folder), Manifest(header, ()), {})
