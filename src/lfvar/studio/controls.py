@@ -42,7 +42,7 @@ OF_MASK: tuple[Knob, ...] = (
     Knob("clinical_relative_area", "Area", "small", "large"),
     Knob("clinical_asymmetry_shape_max", "Asymmetry", "mirrored", "asymmetric"),
     Knob("clinical_border_compactness", "Border irregularity", "smooth", "notched"),
-    Knob("shape_elongation", "Roundness (short by long axis)", "elongated", "round"),
+    Knob("shape_elongation", "Roundness", "elongated", "round"),
 )
 """What the mask decides: measured, and changed by changing the mask."""
 
@@ -62,7 +62,7 @@ def describe_knob(name: str) -> dict[str, Any]:
     group, _, rest = name.partition("_")
     return {
         "name": name,
-        "title": knob.title if knob else f"{rest.replace('_', ' ')} ({group})",
+        "title": knob.title if knob else f"{group.capitalize()}: {rest.replace('_', ' ')}",
         "low": knob.low if knob else "low",
         "high": knob.high if knob else "high",
         "unit": "" if unit == "1" else unit,

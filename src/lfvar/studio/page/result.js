@@ -99,7 +99,7 @@ function showTable() {
       ...(results.has_before ? [make("td", { textContent: format(row.before) })] : []),
       make("td", { textContent: asked }),
       ...row.measured.map((value, n) => make("td", { className: chosen(n) }, format(value),
-        ...(row.percentile[n] === null || row.percentile[n] === undefined ? [] : [make("small", { textContent: `P${Math.round(row.percentile[n])}` })]))));
+        ...(n !== shown.number || row.percentile[n] === null || row.percentile[n] === undefined ? [] : [make("small", { textContent: `P${Math.round(row.percentile[n])}` })]))));
   });
   $("#measured-table").replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
