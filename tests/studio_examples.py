@@ -1,4 +1,4 @@
-"""What tests of the studio share: a workbench over tiny nets with random weights, pictures, and a server in a thread."""
+"""What tests of the studio share: a workbench over tiny nets with random weights, pictures, a server in a thread."""
 
 import io
 import json

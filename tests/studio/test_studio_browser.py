@@ -329,7 +329,7 @@ def test_nothing_is_cut_off(open_page, studio_at, size, scheme):
         cut = page.evaluate(
             """tab => [...document.querySelectorAll(`#${tab} :is(button, select, input, label, h2, img, canvas)`)]
                 .filter(e => e.checkVisibility() && !e.closest(".strip, .scroll, .segments"))
-                .filter(e => { const b = e.getBoundingClientRect(); return b.width && (b.left < 0 || b.right > innerWidth + 1); })
+                .filter(e => e.getBoundingClientRect().left < 0 || e.getBoundingClientRect().right > innerWidth + 1)
                 .map(e => e.id || e.textContent)""",
             tab,
         )

@@ -34,7 +34,10 @@ def painted(mask_HW):
     height, width = view_size(*mask_HW.shape)
     rows = np.arange(height) * mask_HW.shape[0] // height
     columns = np.arange(width) * mask_HW.shape[1] // width
-    return {"kind": "painted", "png": base64.b64encode(png_of(mask_HW[rows][:, columns].astype(np.uint8) * 255)).decode()}
+    return {
+        "kind": "painted",
+        "png": base64.b64encode(png_of(mask_HW[rows][:, columns].astype(np.uint8) * 255)).decode(),
+    }
 
 
 def test_the_page_knows_what_the_model_takes(client, workbench):

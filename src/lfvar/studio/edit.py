@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfvar.data.framing import Frame
-from lfvar.errors import ConfigError
 from lfvar.generation.masks import FROM_MASK
 from lfvar.measure.mask_only import measure_mask
 from lfvar.sampling.composite import paste_into_original
@@ -90,6 +89,8 @@ def check_request(workbench: Workbench, session: Session, request: EditRequest) 
         asking.require_feature(name)
         if name in FROM_MASK:
             raise Refusal(f"{name} follows from the mask", cure="change the mask instead")
+    if request.measurement_strength and not workbench.synthesizer.net.conditioning.can_drop_measurements:
+        raise Refusal("this model takes no guidance by measurements", cure="leave that weight empty")
     if request.rest == "source" and not isinstance(request.picture, DatasetPicture):
         raise Refusal("the photograph is not measured", cure="leave the rest free, or let it go with what is set")
 
@@ -113,19 +114,16 @@ def make(workbench: Workbench, session: Session, request: EditRequest, ticket: T
         share = (begun - 1 + sum(lengths[:k]) / sum(lengths)) / batches
         ticket.report(0.9 * share, f"painting {min(begun * workbench.batch_size, request.samples)}/{request.samples}")
 
-    try:
-        for result in workbench.synthesizer.run(
-            edit.jobs,
-            guidance=Guidance(request.class_strength, request.measurement_strength, workbench.guidance.ramp),
-            filters=workbench.filters,
-            editing=workbench.editing,
-            batch_size=workbench.batch_size,
-            watch=watch,
-        ):
-            edit.results.append(result)
-            ticket.parts.append(len(edit.results) - 1)
-    except ValueError as error:  # guidance of a kind that the net never learned
-        raise ConfigError(str(error).rstrip("."), cure="set both guidance weights alike") from error
+    for result in workbench.synthesizer.run(
+        edit.jobs,
+        guidance=Guidance(request.class_strength, request.measurement_strength, workbench.guidance.ramp),
+        filters=workbench.filters,
+        editing=workbench.editing,
+        batch_size=workbench.batch_size,
+        watch=watch,
+    ):
+        edit.results.append(result)
+        ticket.parts.append(len(edit.results) - 1)
     ticket.report(0.9, "measuring")
     edit.comparison = compare(
         label=request.label,
