@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx
+import numpy as np
 import pytest
 from tests.studio_examples import Client, first_image, huge_png, photograph, png_of, served
 
@@ -62,7 +63,8 @@ def test_a_file_that_unpacks_to_far_too_much_is_not_unpacked(client, small, wher
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answer = client.upload(file, where, name="bomb.png", kind="upload", picture=upload["id"])
     assert answer.status_code == 413
-    assert answer.json()["error"] == "“bomb.png” is too large: 20000×20000 pixels, too many"
+    assert answer.json()["error"] == "“bomb.png” is too large: far too many pixels"
+    assert answer.json()["cure"] == "use one of 1 million pixels or fewer"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 100_000  # KiB; unpacked it would be 1.2 GB
 
@@ -78,6 +80,7 @@ def test_a_file_that_unpacks_to_far_too_much_is_not_unpacked(client, small, wher
         (b"\x89PNG\r\n\x1a\n" + bytes(500), 400, "damaged or cut short"),
         (png_of(photograph(8, 200)), 400, "is 200×8 pixels"),
         (bytes(1_000_001), 413, "larger than 1 MB"),
+        (png_of(np.zeros((1001, 1000, 3), np.uint8)), 413, "is too large: 1000×1001 pixels, too many"),
     ],
 )
 def test_bad_uploads_are_refused_with_a_sentence(client, data, status, words):

@@ -147,7 +147,7 @@ def _unreadable(name: str, error: PairError, megapixels: int) -> Refusal:
     if "pixels, too many" in str(error) or "far too many pixels" in str(error):
         return Refusal(
             f"“{name}” is too large: {str(error).rpartition('claims ')[2]}",
-            cure=f"use a photograph of {megapixels} megapixels or less",
+            cure=f"use one of {megapixels} million pixels or fewer",
             status=413,
         )
     return Refusal(f"“{name}” cannot be decoded: it is damaged or cut short", cure="save it again, or use another file")
