@@ -98,11 +98,7 @@ def test_the_extra_is_asked_for(cfg, monkeypatch):
 
 
 def test_nonsense_is_refused_before_anything_is_loaded(cfg):
-    for word, message in (
-        ("limits.samples=0", "samples"),
-        ("weights=best", "weights=best"),
-        ("batch_size=0", "batch_"),
-    ):
+    for word, message in (("limits.samples=0", "samples"), ("weights=best", "weights"), ("batch_size=0", "batch_")):
         with pytest.raises(ConfigError, match=message):
             open_workbench(cfg(word))
 
@@ -114,9 +110,11 @@ def test_blind_tests_are_balanced_and_the_seed_decides(workbench):
     assert sum(trial.truth == "real" for trial in first) == 10
     shown = {trial.image_id for trial in first if trial.truth == "real"}
     assert not shown & {trial.source for trial in first if trial.truth == "synthetic"}
-    for truth in ("real", "synthetic"):
-        counts = [sum(t.truth == truth and t.label == label for t in first) for label in workbench.pool.classes]
-        assert max(counts) - min(counts) <= 1
+    for label in workbench.pool.classes:
+        real, synthetic = (
+            sum(trial.truth == truth and trial.label == label for trial in first) for truth in ("real", "synthetic")
+        )
+        assert abs(real - synthetic) <= 1
     mel = draw_trials(workbench, JudgeRequest(trials=4, seed=0, label="mel"))
     assert {trial.label for trial in mel} == {"mel"}
     with pytest.raises(Refusal, match="needs 200 real images"):

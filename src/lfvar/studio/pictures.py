@@ -22,12 +22,12 @@ MIN_SIDE = 16
 """Smaller pictures, or longer strips, are no photographs."""
 
 # Pillow opens far more, some of it by starting other programs (EPS): an upload must be one of these by its first bytes.
-_KINDS = {
-    "PNG": b"\x89PNG\r\n\x1a\n",
-    "JPEG": b"\xff\xd8\xff",
-    "BMP": b"BM",
+_KINDS: dict[str, tuple[bytes, ...]] = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "BMP": (b"BM",),
     "TIFF": (b"II*\x00", b"MM\x00*"),
-    "WebP": b"RIFF",
+    "WebP": (b"RIFF",),
 }
 
 
