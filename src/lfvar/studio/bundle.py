@@ -145,12 +145,11 @@ def _write_sample(
         (folder / FULL / name).write_bytes(encode_png(render(workbench, session, edit, number)))
     image_hash, mask_hash = hash_bytes(image), hash_bytes(mask)
     source = None if edit.source_id is None else workbench.pool.rows[edit.source_id]
+    height, width = edit.shape
+    frame, lesion_id = edit.frame, f"upload_{hash_bytes(edit.square_HWC.tobytes())[:12]}"
     if source is not None:
         height, width = source.original_height, source.original_width
         frame, lesion_id = source.frame, source.lesion_id or source.image_id
-    else:
-        height, width = edit.shape
-        frame, lesion_id = edit.frame, f"upload_{hash_bytes(edit.square_HWC.tobytes())[:12]}"
     return ManifestRow(
         image_id=image_id,
         label=edit.request.label or ANY,
