@@ -51,7 +51,8 @@ export const imageAddress = (id, what) => `/api/images/${encodeURIComponent(id)}
 export async function openPage() {
   page = (await post("/api/pages")).page;
   setInterval(() => { fetch(own("alive"), { method: "POST" }).catch(() => {}); }, 30000);
-  addEventListener("pagehide", (event) => { if (!event.persisted) navigator.sendBeacon(own("close")); });
+  addEventListener("pagehide", () => navigator.sendBeacon(own("close")));
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // what it had is deleted
 }
 
 // Follow a ticket until it is finished; `tell` gets each of its states.

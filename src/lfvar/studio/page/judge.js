@@ -33,24 +33,32 @@ async function start() {
 }
 
 async function ask() {
+  allow(false);
   $("#judge-count").textContent = `Image ${test.number + 1} of ${test.count}`;
   $("#judge-image").src = own(`tests/${test.id}/${test.number}.png`);
   await $("#judge-image").decode();
   test.since = performance.now();
+  allow(true);
 }
 
-let answering = false;
+// Only while an image is there to be judged.
+function allow(is) {
+  $("#judge-real").disabled = $("#judge-synthetic").disabled = !is;
+}
+
 async function answer(said) {
-  if (!test || answering) return;
-  answering = true;
+  if (!test || $("#judge-real").disabled) return;
+  allow(false);
+  const seconds = (performance.now() - test.since) / 1000;
   try {
-    await post(own(`tests/${test.id}/answers`), { trial: test.number, answer: said, seconds: (performance.now() - test.since) / 1000 });
-    test.number += 1;
-    if (test.number < test.count) await ask();
-    else await finish();
-  } finally {
-    answering = false;
+    await post(own(`tests/${test.id}/answers`), { trial: test.number, answer: said, seconds });
+  } catch (error) {
+    allow(true); // the answer did not arrive: it can be given again
+    throw error;
   }
+  test.number += 1;
+  if (test.number < test.count) await ask();
+  else await finish();
 }
 
 async function finish() {
