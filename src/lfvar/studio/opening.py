@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lfvar.config import build, run_folder
 from lfvar.config.run import CARD_FILE
+from lfvar.config.schema import DataGroup
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ConfigError
 from lfvar.evaluation.common import with_image_size
@@ -72,11 +73,11 @@ def _take_data_of_run(cfg: DictConfig, checkpoint: Path) -> None:
         return
     try:
         card = json.loads((checkpoint.parent.parent / CARD_FILE).read_text())
-        data = card["config"]["data"]
-        if Path(data["folder"]).is_dir():
-            OmegaConf.update(cfg, "data", data, merge=False)
+        data = DataGroup(**card["config"]["data"])
     except (OSError, ValueError, KeyError, TypeError):
         return  # a checkpoint by itself
+    if Path(data.folder).is_dir():
+        cfg.data = OmegaConf.structured(data)  # as a whole: nothing of the default dataset stays
 
 
 def _open_generated(folder: Path, size: int) -> Pool:
