@@ -7,8 +7,7 @@ WORKERS ?= 2
 LOWEST := tests/unit/nn tests/unit/data tests/unit/measure tests/unit/interop tests/unit/lit tests/unit/figures tests/config tests/train/test_command.py tests/cli/test_generate_command.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit docs notebooks clean
-.PHONY: help setup demo test lint unit lowest clean
+.PHONY: help setup demo test lint browser unit docs notebooks lowest clean
 
 help:
 	@echo "make demo   set up, then the whole chain on phantom data, offline: $(DEMO)/report.html (under 10 minutes)"
@@ -40,13 +39,22 @@ demo: setup
 	@echo "== done. Everything on one page: open $(DEMO)/report.html"
 	@echo "   Pictures: $(DEMO)/matrix.png (every type on every skin), $(DEMO)/reconstructions.png, $(DEMO)/generate-*/sheets"
 
-test: setup lint unit
+test: setup lint browser unit
 
 lint: setup
 	@echo "== ruff, mypy"
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# The page is tested in Chromium. Where none can be installed, those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo "== installing Chromium for the tests of the page"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else false; fi; } \
+	  || echo "== no Chromium: the tests of the page will be skipped (Debian: sudo apt-get install chromium)"
 
 unit: setup
 	@echo "== pytest, $(WORKERS) processes"
@@ -60,6 +68,7 @@ docs: setup
 notebooks: setup
 	@echo "== notebooks, with new outputs (a few minutes)"
 	$(VENV)/bin/jupyter-execute --inplace notebooks/*.ipynb
+
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[lite,hub]' pytest pytest-timeout hypothesis

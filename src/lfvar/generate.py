@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lfvar.generation.plan import PlannedSample
     from lfvar.generation.planner import Planner
     from lfvar.generation.prompts import ReadPrompt
-    from lfvar.generation.session import StudioOpener
+    from lfvar.generation.session import MakerOpener
     from lfvar.synthesizer import Synthesizer
 
 
@@ -37,7 +37,7 @@ class Session:
     planner: Planner
     plan: list[PlannedSample]
     settings: Mapping[str, Any]
-    opener: StudioOpener
+    opener: MakerOpener
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -94,11 +94,11 @@ def open_session(cfg: DictConfig) -> Session:
     from lfvar.data.manifest import hash_settings
     from lfvar.evaluation.common import with_image_size
     from lfvar.generation import session as parts
+    from lfvar.generation.maker import Originals
     from lfvar.generation.modes import make_plan
     from lfvar.generation.plan import hash_plan
     from lfvar.generation.planner import Planner
     from lfvar.generation.prompts import read_prompts
-    from lfvar.generation.studio import Originals
     from lfvar.generation.vectors import Vectors
 
     parts.require_choices(cfg)
@@ -106,7 +106,7 @@ def open_session(cfg: DictConfig) -> Session:
     wish, options = parts.read_wish(cfg), parts.read_options(cfg)
     synthesizer = parts.load_synthesizer(cfg)
     cfg = with_image_size(cfg, synthesizer.image_size)
-    pool = parts.open_pool(cfg, wish, synthesizer)
+    pool = parts.open_pool(cfg, parts.find_manifest(cfg, wish), synthesizer)
     profiles = parts.find_profiles(synthesizer, pool)
     settings = parts.describe(cfg, wish, options, synthesizer, pool, profiles)
     planner = Planner(wish, pool, Vectors(synthesizer.feature_names, profiles), synthesizer.classes)
@@ -117,7 +117,7 @@ def open_session(cfg: DictConfig) -> Session:
     if options.full and wish.on_sources:
         originals = Originals.find(build(cfg.data.source), [s.source_id for s in plan if s.source_id is not None])
     folder = Path(cfg.output) if cfg.output else run_folder(cfg)
-    opener = parts.StudioOpener(parts.plain_config(cfg), pool, options, folder, originals)
+    opener = parts.MakerOpener(parts.plain_config(cfg), pool, options, folder, originals)
     return Session(cfg, folder, synthesizer, planner, plan, settings, opener)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 
 from lfvar.config.run import CARD_FILE
-from lfvar.data.framing import choose_frame, cut_frame, cut_mask
 from lfvar.devices import pick_device
 from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.interop.checkpoints import ConditionMeaning
@@ -30,11 +29,11 @@ from lfvar.measure.standardise import Standardiser
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
 from lfvar.sampling.asking import Asking, resolve_words
-from lfvar.sampling.composite import paste_into_original
 from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.lowered import store_lowered
+from lfvar.sampling.photograph import Photograph
 
 Precision = Literal["32", "bf16"]
 
@@ -165,6 +164,7 @@ class Synthesizer:
         filters: Filters = VAR_SAMPLING,
         editing: EditConfig | None = None,
         batch_size: int = 16,
+        watch: Callable[[int], None] | None = None,
     ) -> Iterator[Result]:
         """Make every job's image.
 
@@ -177,6 +177,7 @@ class Synthesizer:
             filters: Temperature, top-k, top-p.
             editing: How the source's skin is kept; None: all measures.
             batch_size: How many at once.
+            watch: Called with the number of each scale before a batch draws it; what it raises ends the run.
 
         Returns:
             Results in the order of the jobs, as they come.
@@ -187,7 +188,7 @@ class Synthesizer:
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}", cure="use 1 or more")
         self.asking.check(jobs)
-        return self._run(jobs, guidance or Guidance(), filters, editing or EditConfig(), batch_size)
+        return self._run(jobs, guidance or Guidance(), filters, editing or EditConfig(), batch_size, watch)
 
     def edit(
         self,
@@ -225,23 +226,13 @@ class Synthesizer:
                 f"image is {image.dtype} {image.shape} and mask {mask.shape}; they are uint8 (H, W, 3) and (H, W)",
                 cure="read them with lfvar.data.imageio.read_image and read_mask",
             )
-        side = self.image_size
-        frame = choose_frame(mask)
-        fits = mask.shape == (side, side)
-        square, square_mask = (image, mask) if fits else (cut_frame(image, frame, side), cut_mask(mask, frame, side))
-        if mask.any() and not square_mask.any():
-            raise DataError(
-                f"the lesion ({int(mask.sum())} of {mask.size} pixels) is too small to be seen at {side}×{side}",
-                cure="cut the photograph closer to the lesion",
-            )
+        photograph = Photograph.frame_lesion(image, mask, self.image_size)
         asked = self._resolve(measurements, type)
-        jobs = [Job(seed, type, asked, square, square_mask) for seed in seeds]
+        jobs = [Job(seed, type, asked, photograph.square_HWC, photograph.mask_HW) for seed in seeds]
         self._warn(jobs)
         results = self.run(jobs, **settings)
-        if fits:
-            return np.stack([result.image_HWC for result in results])
         feather = (settings.get("editing") or EditConfig()).feather
-        return np.stack([paste_into_original(image, mask, frame, r.raw_HWC, feather=feather) for r in results])
+        return np.stack([photograph.put_back(result, feather) for result in results])
 
     def synthesize(
         self,
@@ -271,14 +262,27 @@ class Synthesizer:
         return np.stack([result.image_HWC for result in self.run(jobs, **settings)])
 
     def _run(
-        self, jobs: Sequence[Job], guidance: Guidance, filters: Filters, editing: EditConfig, batch_size: int
+        self,
+        jobs: Sequence[Job],
+        guidance: Guidance,
+        filters: Filters,
+        editing: EditConfig,
+        batch_size: int,
+        watch: Callable[[int], None] | None,
     ) -> Iterator[Result]:
         sources = Sources(self.tokenizer, editing)
         for first in range(0, len(jobs), batch_size):
             batch = jobs[first : first + batch_size]
             condition = self.asking.condition(batch)
             yield from edit_batch(
-                self.net, sources, batch, condition, guidance=guidance, filters=filters, bf16=self.precision == "bf16"
+                self.net,
+                sources,
+                batch,
+                condition,
+                guidance=guidance,
+                filters=filters,
+                bf16=self.precision == "bf16",
+                watch=watch,
             )
 
     def _resolve(self, measurements: Mapping[str, Amount] | None, label: str | None) -> dict[str, float]:

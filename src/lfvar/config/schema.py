@@ -198,6 +198,32 @@ class ExportRoot(CommandRoot):
     private: bool = True  # a repository that is made now is seen by its owner alone
 
 
+@dataclass
+class StudioRoot(CommandRoot):
+    """`python -m lfvar.studio`: a page in the browser to edit, explore and judge."""
+
+    stage: str = "studio"
+    ckpt: str | None = None  # the transformer: a run folder or a .ckpt file; None: the demo model, trained if need be
+    demo: str = "demo"  # where `make demo` left that one
+    tokenizer: str | None = None  # its tokenizer, where it is no longer where training found it
+    profiles: str | None = None  # what types measure: a prepared folder; None: of the transformer's training data
+    generated: str | None = None  # judge these images: a folder of lfvar.generate; None: made when they are needed
+    weights: str = "ema"  # ema | last: the average over training, or the last step's
+    output: str | None = None  # where blind tests are kept; None: the run folder
+    precision: str = "32"  # 32 | bf16
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 …
+    batch_size: int = 4  # images made at once
+    host: str = "127.0.0.1"  # other machines reach it only at another address, and only with the token
+    port: int = 8765  # 0: any free one
+    token: str | None = None  # None: none at the loopback address, else a new one, printed with the address
+    open: bool = True  # show the page in a browser, where there is a screen
+    data: DataGroup = field(default_factory=DataGroup)
+    guidance: Group = field(default_factory=dict)
+    filters: Group = field(default_factory=dict)
+    editing: Group = field(default_factory=dict)
+    limits: Group = field(default_factory=dict)
+
+
 def register_schema(name: str, schema: type[CommandRoot]) -> None:
     """Make `schema` known to Hydra as `name`, to be put first in a defaults list.
 
@@ -214,3 +240,4 @@ def register_schemas() -> None:
     register_schema("base_generate", GenerateRoot)
     register_schema("base_pipeline", PipelineRoot)
     register_schema("base_export", ExportRoot)
+    register_schema("base_studio", StudioRoot)

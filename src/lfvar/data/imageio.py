@@ -36,15 +36,16 @@ _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, stru
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read an image as RGB uint8, height × width × 3, with its EXIF orientation applied.
 
     16-bit grey is scaled by 1/257, palettes are resolved, transparent parts become black.
 
     Raises:
-        PairError: When the file is missing, damaged, cut short or larger than `MAX_PIXELS`.
+        PairError: When the file is missing, damaged, cut short or of more than `max_pixels`, which is looked at before
+            decoding.
     """
-    image = _open(path, "image")
+    image = _open(path, "image", max_pixels)
     if image.mode in _SIXTEEN_BIT_MODES:
         grey = np.clip(np.asarray(image).astype(np.float64), 0, 65535)
         image = Image.fromarray(np.round(grey / 257).astype(np.uint8))
@@ -56,7 +57,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
     """Read a mask as booleans, height × width, True = lesion.
 
     A pixel is lesion from half of the full range up: 253 of 255 counts, and JPEG noise around it does not matter. The
@@ -67,7 +68,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         PairError: When the file is missing, damaged or too large, or when its highest value is neither 1 nor in the
             upper half of a range, as in a map of label numbers.
     """
-    mask = _open(path, "mask")
+    mask = _open(path, "mask", max_pixels)
     if mask.mode not in ("1", "L", "F", "RGB", "RGBA", *_SIXTEEN_BIT_MODES):
         transparent = "A" in mask.getbands() or "transparency" in mask.info
         mask = mask.convert("RGBA" if transparent else "RGB")
@@ -123,18 +124,18 @@ def read_png_text(path: Path) -> dict[str, str]:
     Raises:
         PairError: When the file is missing, damaged, or no image.
     """
-    info = _open(path, "image").info  # resolution and the like are in it as well, as numbers
+    info = _open(path, "image", MAX_PIXELS).info  # resolution and the like are in it as well, as numbers
     return {str(key): str(value) for key, value in info.items() if isinstance(value, str)}
 
 
-def _open(path: Path, what: str) -> Image.Image:
+def _open(path: Path, what: str, max_pixels: int) -> Image.Image:
     """Open and decode fully, so that damage shows here and not later."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 width, height = opened.size
-                if width * height > MAX_PIXELS:
+                if width * height > max_pixels:
                     raise PairError(f"undecodable {what}: {path.name} claims {width}×{height} pixels, too many")
                 opened.load()
                 return ImageOps.exif_transpose(opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,15 +22,28 @@ MIN_ROWS = 10
 _SEED = 0
 
 
-def draw_map(
-    rows: pd.DataFrame, classes: Sequence[str], features: Sequence[Feature], *, method: Literal["pca", "tsne"]
-) -> Figure | None:
-    """Standardised measurements on two axes, coloured by type.
+@dataclass(frozen=True)
+class Plane:
+    """Where lesions lie on two axes."""
 
-    For PCA a second panel says what the axes are made of: the share of each group in them.
+    rows: pd.DataFrame
+    """Those that have measurements."""
+    points_N2: NDArray[np.float64]
+    titles: tuple[str, str]
+    loadings_2M: NDArray[np.float64] | None
+    """Share of each feature in each axis (PCA)."""
+
+
+def place_rows(rows: pd.DataFrame, features: Sequence[Feature], method: Literal["pca", "tsne"]) -> Plane | None:
+    """Place lesions by their standardised measurements.
+
+    Args:
+        rows: A labelled table.
+        features: Measurements to go by.
+        method: Principal components, or t-SNE on the first 30 of them.
 
     Returns:
-        The figure; None when fewer than `MIN_ROWS` rows have measurements.
+        The plane; None when fewer than `MIN_ROWS` rows have measurements.
     """
     names = [item.name for item in features]
     usable = rows[rows[names].notna().any(axis=1)] if names else rows.iloc[:0]
@@ -40,16 +54,31 @@ def draw_map(
     values_NM = values.astype(np.float64)  # missing features stand at 0, the mean
     if method == "pca":
         pca = PCA(n_components=2, random_state=_SEED).fit(values_NM)
-        points, shares = pca.transform(values_NM), pca.explained_variance_ratio_
-        titles = [f"PC {index + 1} ({share:.0%} of variance)" for index, share in enumerate(shares)]
-        loadings: NDArray[np.float64] | None = pca.components_**2
-    else:
-        components = min(30, *values_NM.shape)
-        reduced = PCA(n_components=components, random_state=_SEED).fit_transform(values_NM)
-        perplexity = min(30.0, (len(reduced) - 1) / 3)
-        points = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, n_jobs=1).fit_transform(reduced)
-        titles = [f"t-SNE 1 (perplexity {perplexity:.0f})", "t-SNE 2"]
-        loadings = None
+        first, second = (
+            f"PC {index + 1} ({share:.0%} of variance)" for index, share in enumerate(pca.explained_variance_ratio_)
+        )
+        return Plane(usable, pca.transform(values_NM), (first, second), pca.components_**2)
+    components = min(30, *values_NM.shape)
+    reduced = PCA(n_components=components, random_state=_SEED).fit_transform(values_NM)
+    perplexity = min(30.0, (len(reduced) - 1) / 3)
+    points_N2 = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, n_jobs=1).fit_transform(reduced)
+    return Plane(usable, points_N2, (f"t-SNE 1 (perplexity {perplexity:.0f})", "t-SNE 2"), None)
+
+
+def draw_map(
+    rows: pd.DataFrame, classes: Sequence[str], features: Sequence[Feature], *, method: Literal["pca", "tsne"]
+) -> Figure | None:
+    """Standardised measurements on two axes, coloured by type.
+
+    For PCA a second panel says what the axes are made of: the share of each group in them.
+
+    Returns:
+        The figure; None when fewer than `MIN_ROWS` rows have measurements.
+    """
+    plane = place_rows(rows, features, method)
+    if plane is None:
+        return None
+    usable, points, titles, loadings = plane.rows, plane.points_N2, plane.titles, plane.loadings_2M
     labels = usable["label"].to_numpy(dtype=str)
     with styled():
         figure = make_figure(4.2 if loadings is None else 4.0, 5.2 if loadings is None else 7.0)

@@ -17,8 +17,8 @@ from lfvar.data.generated import FULL, IMAGES, MASKS, RAW, SHEETS, find_claims
 from lfvar.data.journal import Journal, read_header
 from lfvar.data.manifest import MANIFEST_FILE, Manifest
 from lfvar.errors import DataError
+from lfvar.generation.maker import Maker
 from lfvar.generation.plan import PlannedSample
-from lfvar.generation.studio import Studio
 from lfvar.processes import end_with_parent, usable_cores
 from lfvar.progress import ProgressBar
 
@@ -27,8 +27,8 @@ JOURNAL = "journal"
 Item = Mapping[str, Any]
 Chunk = tuple[tuple[int, ...], tuple[PlannedSample, ...]]
 
-OpenStudio = Callable[[int], Studio]
-"""Opens the studio of a process, by its number. Picklable, as it travels to spawned processes."""
+OpenMaker = Callable[[int], Maker]
+"""Opens the maker of a process, by its number. Picklable, as it travels to spawned processes."""
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool) -> None:
@@ -78,7 +78,7 @@ def carry_out(
     plan: Sequence[PlannedSample],
     folder: Path,
     settings: Mapping[str, Any],
-    open_studio: OpenStudio,
+    open_maker: OpenMaker,
     *,
     batch_size: int,
     processes: int = 1,
@@ -91,7 +91,7 @@ def carry_out(
         plan: Everything that is to be made.
         folder: Claimed by `claim_folder`.
         settings: What decides the images; the journal's header.
-        open_studio: Loads what a process needs.
+        open_maker: Loads what a process needs.
         batch_size: Samples made at once.
         processes: Processes of this command.
         shard: (i, n): of the plan cut into batches, only every n-th, beginning with the i-th (from 1).
@@ -116,7 +116,7 @@ def carry_out(
     with Journal(journal_file(folder, shard), settings) as journal, ProgressBar(total, title) as bar:
         bar.skip(total - count)
         if pending:
-            for items in _execute(pending, open_studio, min(processes, len(pending))):
+            for items in _execute(pending, open_maker, min(processes, len(pending))):
                 for item in items:
                     journal.append(item)
                 bar.advance(len(items))
@@ -131,15 +131,15 @@ def _cut(plan: Sequence[PlannedSample], size: int) -> list[Chunk]:
     ]
 
 
-def _execute(chunks: Sequence[Chunk], open_studio: OpenStudio, processes: int) -> Iterator[list[dict[str, Any]]]:
+def _execute(chunks: Sequence[Chunk], open_maker: OpenMaker, processes: int) -> Iterator[list[dict[str, Any]]]:
     if processes == 1:
-        studio = open_studio(0)
+        maker = open_maker(0)
         for indices, samples in chunks:
-            yield studio.make(indices, samples)
+            yield maker.make(indices, samples)
         return
     context = get_context("spawn")  # CUDA does not survive a fork
     counter, lock = context.Value("i", 0, lock=False), context.Lock()
-    start = (os.getpid(), counter, lock, processes, open_studio)
+    start = (os.getpid(), counter, lock, processes, open_maker)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_enter, initargs=start)
     try:
         waiting = iter(chunks)
@@ -164,12 +164,12 @@ def _execute(chunks: Sequence[Chunk], open_studio: OpenStudio, processes: int) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_studio: Studio | None = None  # of a spawned process
+_maker: Maker | None = None  # of a spawned process
 
 
-def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_studio: OpenStudio) -> None:
+def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_maker: OpenMaker) -> None:
     """Set up a spawned process."""
-    global _studio
+    global _maker
     import torch
 
     end_with_parent(parent)
@@ -177,12 +177,12 @@ def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_studio: O
         number = counter.value
         counter.value += 1
     torch.set_num_threads(max(1, usable_cores() // processes))
-    _studio = open_studio(number)
+    _maker = open_maker(number)
 
 
 def _make(indices: Sequence[int], samples: Sequence[PlannedSample]) -> list[dict[str, Any]]:
-    assert _studio is not None
-    return _studio.make(indices, samples)
+    assert _maker is not None
+    return _maker.make(indices, samples)
 
 
 def _settings_there(folder: Path) -> Mapping[str, Any] | None:

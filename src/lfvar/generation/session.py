@@ -19,9 +19,9 @@ from lfvar.data.files import hash_bytes
 from lfvar.data.generated import KIND, NAME
 from lfvar.data.manifest import SCHEMA_VERSION, Manifest, ManifestHeader, plain
 from lfvar.errors import ArtefactError, ConfigError
+from lfvar.generation.maker import Maker, Options, Originals
 from lfvar.generation.pool import Pool
 from lfvar.generation.settings import MODES, Wish
-from lfvar.generation.studio import Options, Originals, Studio
 from lfvar.measure.profiles import PROFILES_FILE, Profiles
 from lfvar.prepare import find_prepared, require_prepared
 from lfvar.sampling.editing import EditConfig
@@ -68,7 +68,7 @@ def require_choices(cfg: DictConfig) -> None:
         if str(cfg[key]) not in allowed:
             raise ConfigError(f"{key}={cfg[key]} is unknown", cure=f"use {key}={' or '.join(allowed)}")
     for key in ("processes", "batch_size"):
-        if cfg[key] < 1:
+        if key in cfg and cfg[key] < 1:
             raise ConfigError(f"{key}={cfg[key]} is out of range", cure="use 1 or more")
 
 
@@ -100,14 +100,18 @@ def load_synthesizer(cfg: DictConfig, device: str | None = None) -> Synthesizer:
     )
 
 
-def open_pool(cfg: DictConfig, wish: Wish, synthesizer: Synthesizer) -> Pool:
-    """The real images; none for whole images of a model whose data are not at hand.
+def find_manifest(cfg: DictConfig, wish: Wish) -> Manifest | None:
+    """Of the real images, prepared now where they are needed; None for a model whose data are not at hand.
 
     Raises:
         ArtefactError: When the folder was prepared with other settings.
     """
     needed = wish.on_sources or wish.mask.kind == "bank"
-    manifest = require_prepared(cfg) if needed else find_prepared(cfg)
+    return require_prepared(cfg) if needed else find_prepared(cfg)
+
+
+def open_pool(cfg: DictConfig, manifest: Manifest | None, synthesizer: Synthesizer) -> Pool:
+    """The real images; None: an empty pool at the size of the model."""
     if manifest is None:
         header = ManifestHeader("nothing", synthesizer.classes, synthesizer.image_size, {}, "", None, "", "")
         return Pool(Path(cfg.data.folder), Manifest(header, ()), {})
@@ -185,7 +189,7 @@ def command_of(cfg: DictConfig) -> str:
 
 
 @dataclass(frozen=True)
-class StudioOpener:
+class MakerOpener:
     """Loads what a process needs; plain data, so that it travels to spawned processes."""
 
     cfg: dict[str, Any]
@@ -194,8 +198,8 @@ class StudioOpener:
     folder: Path
     originals: Originals | None
 
-    def __call__(self, number: int) -> Studio:
-        """The studio of the process of that number; GPUs are given out in turn."""
+    def __call__(self, number: int) -> Maker:
+        """The maker of the process of that number; GPUs are given out in turn."""
         import torch
 
         cfg = OmegaConf.create(self.cfg)
@@ -204,10 +208,10 @@ class StudioOpener:
             device = f"cuda:{number % max(count, 1)}"
         return self.around(load_synthesizer(cfg, device))
 
-    def around(self, synthesizer: Synthesizer) -> Studio:
-        """The studio of a synthesiser that is loaded already."""
+    def around(self, synthesizer: Synthesizer) -> Maker:
+        """The maker of a synthesiser that is loaded already."""
         finder = self._finder(synthesizer)
-        return Studio(
+        return Maker(
             synthesizer, self.pool, self.options, self.folder, self.originals, finder, dict(synthesizer.hashes)
         )
 
@@ -240,7 +244,7 @@ class _Finder:
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """What `StudioOpener` needs of the config."""
+    """What `MakerOpener` needs of the config."""
     names = ("ckpt", "tokenizer", "profiles", "weights", "device", "precision", "segmenter")
     return {name: cfg[name] for name in names}
 

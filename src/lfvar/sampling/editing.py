@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -192,6 +192,7 @@ def edit_batch(
     guidance: Guidance,
     filters: Filters,
     bf16: bool = False,
+    watch: Callable[[int], None] | None = None,
 ) -> list[Result]:
     """Make one sample per job, in their order.
 
@@ -207,6 +208,7 @@ def edit_batch(
         filters: Temperature, top-k, top-p.
         bf16: Compute in bfloat16 and decode the batch as a whole: faster, and no longer the same whatever the batch.
             What turns features into ids and back stays in float32.
+        watch: As in `sample`.
     """
     device = sources.device
     kept = None
@@ -229,6 +231,7 @@ def edit_batch(
             filters=filters,
             seeds=seeds,
             keep=kept,
+            watch=watch,
         )
         raw_BHWC = _decode(sources.tokenizer, ids, whole=bf16)
     ids_BL = torch.cat(ids, dim=1).cpu().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ def sample(
     seeds: Sequence[int],
     keep: Kept | None = None,
     graphs: SampleGraphs | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> list[Tensor]:
     """Draw one token map per scale for each row of the condition.
 
@@ -47,6 +48,7 @@ def sample(
         keep: Tokens of a source image that must stay. They get neither logits nor a draw, but their noise is drawn:
             what a sample draws does not depend on its mask.
         graphs: Recorded launches of this net, for a GPU that waits for Python; None: plain calls.
+        watch: Called with the number of each scale before it is drawn; what it raises ends sampling.
 
     Returns:
         int64 (B, p_k²) for each scale, coarse to fine; `VQVAE.decode_ids` makes images of them.
@@ -65,6 +67,8 @@ def sample(
     f_hat_BChw = torch.zeros(len(condition), quantiser.latent_channels, size, size, device=device)
     ids: list[Tensor] = []
     for k, side in enumerate(net.schedule.patch_nums):
+        if watch is not None:
+            watch(k)
         inputs_BlC = scale_inputs(f_hat_BChw, side) if k else None
         noise_BlV = noise.exponential(side * side, net.config.vocab_size)
         ids_Bl = scales.draw(k, inputs_BlC, noise_BlV, free[k])

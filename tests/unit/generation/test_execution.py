@@ -15,9 +15,9 @@ from lfvar.data.provenance import read_provenance
 from lfvar.errors import ArtefactError, DataError
 from lfvar.generation.assembly import ANY, assemble, write_sheets
 from lfvar.generation.execution import carry_out, claim_folder, read_items
+from lfvar.generation.maker import Maker, Options
 from lfvar.generation.modes import make_plan
 from lfvar.generation.settings import AskConfig, MaskConfig, SourceConfig, SweepConfig
-from lfvar.generation.studio import Options, Studio
 from lfvar.sampling.editing import EditConfig
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
@@ -36,8 +36,8 @@ def plan(pool):
 def run(folder, plan, pool, painter=None, settings=SETTINGS, **options):
     painter = painter or Painter()
     claim_folder(folder, settings, raw=True, full=False)
-    studio = Studio(painter, pool, OPTIONS, folder, hashes=HASHES)
-    made = carry_out(plan, folder, settings, lambda number: studio, batch_size=5, **options)
+    maker = Maker(painter, pool, OPTIONS, folder, hashes=HASHES)
+    made = carry_out(plan, folder, settings, lambda number: maker, batch_size=5, **options)
     items = read_items(folder, settings, plan)
     if len(items) == len(plan):
         header = {"command": "again", "settings": settings}
@@ -162,8 +162,8 @@ def test_a_segmenter_says_where_whole_lesions_lie(pool, tmp_path):
     found = np.zeros((16, 16), bool)
     found[3:7, 2:9] = True
     options = replace(OPTIONS, raw=False)
-    studio = Studio(Painter(), pool, options, tmp_path, find_lesion=lambda image_HWC: found)
-    (item,) = studio.make([0], plan)
+    maker = Maker(Painter(), pool, options, tmp_path, find_lesion=lambda image_HWC: found)
+    (item,) = maker.make([0], plan)
     assert np.array_equal(read_mask(tmp_path / "masks" / f"{plan[0].image_id}.png"), found)
     assert item["lesion_fraction"] == found.mean()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Paints(Protocol):
-    """What a studio needs of `lfvar.synthesizer.Synthesizer`."""
+    """What a maker needs of `lfvar.synthesizer.Synthesizer`."""
 
     def check(self, jobs: Sequence[Job]) -> list[str]:
         """Raise for what cannot be done; return warnings."""
@@ -106,7 +106,7 @@ class Originals:
 
 
 @dataclass(frozen=True)
-class Studio:
+class Maker:
     """Makes the images of a plan."""
 
     synthesizer: Paints
