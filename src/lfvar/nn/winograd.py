@@ -15,7 +15,7 @@ MIN_PIXELS = 48 * 48
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A `Conv2d` with the same weights; 3×3, stride 1, padding 1 in float32 on a CPU is fast when no gradient is wanted.
+    """A `Conv2d` that is fast on a CPU in float32 when no gradient is wanted, at 3×3 with stride and padding 1.
 
     Everything else goes the ordinary way. Images of a batch go through one by one: the memory for transformed tiles is
     that of one image, and no image depends on its neighbours.

@@ -57,7 +57,9 @@ def test_only_where_it_is_meant(calls):
 
 @torch.no_grad()
 def test_the_decoder_uses_it_and_token_ids_do_not(calls):
-    config = VQVAEConfig(channels=16, channel_multipliers=(1, 2), num_res_blocks=1, patch_nums=(1, 4, 32), vocab_size=64)
+    config = VQVAEConfig(
+        channels=16, channel_multipliers=(1, 2), num_res_blocks=1, patch_nums=(1, 4, 32), vocab_size=64
+    )
     tokenizer = VQVAE(config).eval()
     nn.init.normal_(tokenizer.quantiser.codebook.weight)
     ids = tokenizer.encode_ids(torch.rand(1, 3, 64, 64) * 2 - 1)
