@@ -83,13 +83,23 @@ def test_suite_and_how_it_compares(tmp_path):
 
 
 def test_growth(tmp_path):
-    sizes = ("--counts", "40", "80", "--sizes", "32", "64", "--depths", "1", "2")
+    sizes = ("--counts", "40", "80", "--sizes", "64", "128", "--depths", "1", "2")
     shown, report = run_benchmark("growth.py", tmp_path, sizes=sizes)
     found = report["parts"]["images"]
     assert {point["count"] for point in found} == {40, 80}
     assert len({point["what"] for point in found}) == 13
     assert [point["count"] for point in report["parts"]["depth"]] == [1, 2]
     assert "mask bank" in shown
+
+
+def test_cpu_layouts():
+    """No JSON: a table to read."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "cpu_layouts.py"), "--size", "tiny", "--turns", "1", "--decoder"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("convolution 8", "4 rows", "bf16 instead of fp32", "decoder"))
 
 
 def test_memory_plan(tmp_path):

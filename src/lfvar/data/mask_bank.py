@@ -85,14 +85,14 @@ class MaskBank:
             ConfigError: When no mask is of that type.
             ArtefactError: When the file is gone or damaged.
         """
-        rows, log_area_N = self._of_type(label)
+        rows, fraction_N = self._of_type(label)
         if not rows:
             raise ConfigError(
                 f"no mask of type '{label}' in '{self.folder}'",
                 cure=f"use one of {', '.join(sorted({row.label for row in self.rows}))}, or leave the type out",
             )
         # Stable: masks of one size come in the order of their image ids.
-        order_N = np.argsort(np.abs(log_area_N - np.log(relative_area)), kind="stable")
+        order_N = np.argsort(np.abs(np.log(fraction_N / relative_area)), kind="stable")
         rng = np.random.default_rng([_STREAM, seed])
         first = int(rng.integers(min(among, len(rows))))
         if centre is None:
@@ -104,10 +104,10 @@ class MaskBank:
         return self._read(rows[order_N[first]])
 
     def _of_type(self, label: str | None) -> tuple[list[ManifestRow], NDArray[np.float64]]:
-        """Rows of a type and the logarithms of their sizes; kept, as a bank is asked again and again."""
+        """Rows of a type and the sizes of their lesions; kept, as a bank is asked again and again."""
         if label not in self._types:
             rows = [row for row in self.rows if label is None or row.label == label]
-            self._types[label] = rows, np.log([row.lesion_fraction for row in rows])
+            self._types[label] = rows, np.array([row.lesion_fraction for row in rows])
         return self._types[label]
 
     def _read(self, row: ManifestRow) -> BankMask:
