@@ -1,4 +1,4 @@
-"""What the benchmarks of transformer and sampler share: nets of published size, runs in turns, peak memory, floors.
+"""What the benchmarks share: nets of published size, runs in turns, peak memory, floors.
 
 Other work on a machine disturbs single runs. All variants therefore run once per turn, close together, and a ratio is
 the median of the turns' ratios; times and ratios of one table belong together, those of two tables do not.
@@ -19,12 +19,15 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from lfvar.config.precision import cpu_bf16_units
 from lfvar.interop.published import PUBLISHED_256, PUBLISHED_512
 from lfvar.nn.var import VAR, VARConfig
 from lfvar.nn.vqvae import VQVAE, VQVAEConfig
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIZES = ("tiny", "64", "256", "512")
 _SCHEDULES = {"tiny": (1, 2, 4), "64": (1, 2, 3, 4, 6, 8), "256": PUBLISHED_256, "512": PUBLISHED_512}
 _SMALL_TOKENIZERS: dict[str, dict[str, Any]] = {
@@ -47,6 +50,14 @@ def build_configs(size: str, depth: int) -> tuple[VARConfig, VQVAEConfig]:
         num_measurements=120,
     )
     return net, tokenizer
+
+
+def computes_bf16(device: torch.device, size: str = "") -> bool:
+    """Whether bf16 is worth measuring: not on a CPU that emulates it, where a product takes many times as long.
+
+    At size "tiny" nothing takes long, and every row is there.
+    """
+    return size == "tiny" or device.type != "cpu" or bool(cpu_bf16_units())
 
 
 def build_pair(size: str, depth: int, device: torch.device) -> tuple[VAR, VQVAE]:
@@ -146,6 +157,59 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@dataclass(frozen=True)
+class Row:
+    """A line of the suite's table."""
+
+    part: str
+    what: str
+    ms: float
+    """Median time of one image."""
+    floor_ms: float
+    """The same with nothing but `bound` to do."""
+    bound: str
+    """What the floor counts: "FLOPs" at the rate of one large product, "bytes" at the rate of a copy."""
+    times_plain: float
+    """How many times faster than the plain way, the first line of its part."""
+    peak_mb: float | None
+
+
+def rows_of(part: str, measured: Sequence[Measured], images: int, floors: Sequence[float], bound: str) -> list[Row]:
+    """Lines of one part, the plain way first.
+
+    Args:
+        part: Its name.
+        measured: From `measure_in_turns`.
+        images: Worked on in one call.
+        floors: Seconds per image of each.
+        bound: See `Row`.
+    """
+    return [
+        Row(
+            part,
+            result.name,
+            result.milliseconds(images),
+            1000 * floor,
+            bound,
+            result.times_faster_than(measured[0]),
+            None if result.peak_bytes is None else result.peak_bytes / 1e6,
+        )
+        for result, floor in zip(measured, floors, strict=True)
+    ]
+
+
+def copy_rate(*, small: bool, cpu_time: bool = False) -> float:
+    """Bytes/s of a copy in memory, read and written bytes counted: what floors of moving data are reckoned with."""
+    now = process_seconds if cpu_time else time.perf_counter
+    source = torch.ones((1 << 16) if small else (1 << 25))
+    target, best = torch.empty_like(source), float("inf")
+    for _ in range(4):
+        start = now()
+        target.copy_(source)
+        best = min(best, now() - start)
+    return 2 * source.nbytes / best
+
+
 def process_seconds() -> float:
     """CPU seconds of this process, per thread that torch computes with."""
     return time.process_time() / torch.get_num_threads()
@@ -193,6 +257,12 @@ def tokenizer_flops(config: VQVAEConfig) -> tuple[float, float]:
     return counts[0], counts[1]
 
 
+def describe_rates(about: dict[str, Any]) -> str:
+    """The rates that floors are reckoned with."""
+    known = {name: about.get(f"tflops_{name}") for name in DTYPES}
+    return ", ".join(f"{rate:.3g} TFLOP/s {name}" for name, rate in known.items() if rate is not None)
+
+
 def machine(device: torch.device, cpu_time: bool) -> str:
     """What it ran on, and by which clock."""
     if device.type == "cuda":
@@ -201,7 +271,7 @@ def machine(device: torch.device, cpu_time: bool) -> str:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options that both benchmarks have."""
+    """Options that all benchmarks have."""
     parser.add_argument("--size", choices=SIZES, default="64", help="image size; 256 and 512 with published tokenizer")
     parser.add_argument("--depth", type=int, default=6, help="blocks; width is 64 times as much")
     parser.add_argument("--turns", type=int, default=5)
@@ -213,6 +283,39 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def console() -> Console:
     """Wide enough for the tables, also where the output goes to a file."""
     return Console(width=max(Console().width, 110))
+
+
+def show_rows(rows: Sequence[Row], title: str, moved: Sequence[float | None] | None = None) -> None:
+    """Print the suite's table.
+
+    Args:
+        rows: Lines.
+        title: Above them.
+        moved: How the ratio of each changed since an earlier run; None where that has no such line.
+    """
+    table = Table("part", "what", title=title)
+    names = ("ms/image", "floor, ms", "floor / time", "× plain", "peak, MB", *([] if moved is None else ["× before"]))
+    for name in names:
+        table.add_column(name, justify="right")
+    for index, row in enumerate(rows):
+        first = not index or rows[index - 1].part != row.part
+        changes = [] if moved is None else ["-" if moved[index] is None else f"{moved[index]:.2f}"]
+        table.add_row(
+            row.part if first else "",
+            row.what,
+            f"{row.ms:.3g}",
+            f"{row.floor_ms:.3g}",
+            f"{row.floor_ms / row.ms:.2f}",
+            f"{row.times_plain:.2f}",
+            "?" if row.peak_mb is None else f"{row.peak_mb:.0f}",
+            *changes,
+        )
+    out = console()
+    out.print(table)
+    out.print(
+        "× plain: median over the turns, each against the first line of its part in the same turn. floor: FLOPs at the "
+        "rate of one large matrix product here, or bytes at the rate of a copy. peak: beyond what was in use before."
+    )
 
 
 def write_json(path: Path, about: dict[str, Any], measured: Sequence[Measured], rows: Sequence[dict[str, Any]]) -> None:

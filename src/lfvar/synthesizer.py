@@ -33,6 +33,7 @@ from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.lowered import store_lowered
+from lfvar.sampling.packed import store_packed
 from lfvar.sampling.photograph import Photograph
 
 Precision = Literal["32", "bf16"]
@@ -96,6 +97,8 @@ class Synthesizer:
         place = pick_device(device)
         if precision == "bf16":
             store_lowered(pair.transformer.net, pair.tokenizer.net)
+        elif place.type == "cpu":
+            store_packed(pair.transformer.net)
         return cls(
             net=pair.transformer.net.to(place).requires_grad_(False),
             tokenizer=pair.tokenizer.net.to(place).requires_grad_(False),

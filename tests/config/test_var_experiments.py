@@ -15,7 +15,7 @@ from lfvar.nn.var import VAR
 from var_examples import MEANING, as_loader, image_batch, tiny_tokenizer, tiny_trainer
 
 CONF = Path(__file__).parents[2] / "conf"
-TOKENIZERS = {"var": "vqvae", "var_ham10000": "vqvae_ham10000"}
+TOKENIZERS = {"var": "vqvae", "var_ham10000": "vqvae_ham10000", "var_ham10000_512": "vqvae_ham10000_512"}
 HAM10000 = ConditionMeaning(tuple("abcdefg"), tuple(f"shape_{index}" for index in range(120)), {})
 SMALL = ["model.depth=2", "model.width=32", "model.num_heads=2", "model.patch_nums=[1,2,4]", "model.vocab_size=32",
          "model.latent_channels=4"]  # fmt: skip

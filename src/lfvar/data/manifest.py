@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Manifest:
     def hash(self) -> str:
         """Of everything but the command and the version of lfvar: names the data in all that is made from it."""
         header = {k: v for k, v in _header_dict(self.header).items() if k not in ("command", "lfvar_version")}
-        return hash_settings({"header": header, "rows": [list(asdict(row).values()) for row in self.rows]})
+        return hash_settings({"header": header, "rows": [list(vars(row).values()) for row in self.rows]})
 
     @cached_property
     def pixels_hash(self) -> str:
@@ -158,13 +158,13 @@ class Manifest:
 
     def to_frame(self) -> pd.DataFrame:
         """The rows as a pandas table."""
-        return pd.DataFrame([asdict(row) for row in self.rows], columns=_SCHEMA.names)
+        return pd.DataFrame([vars(row) for row in self.rows], columns=_SCHEMA.names)
 
     def write(self, folder: Path) -> Path:
         """Write `manifest.parquet` into `folder`, whole or not at all."""
         header = _header_dict(self.header) | {"hash": self.hash, "settings_hash": self.header.settings_hash}
         schema = _SCHEMA.with_metadata({_HEADER_KEY: json.dumps(header, sort_keys=True)})
-        table = pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
+        table = pa.Table.from_pylist([vars(row) for row in self.rows], schema=schema)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         path = folder / MANIFEST_FILE

@@ -43,6 +43,7 @@ class MaskBank:
     def __init__(self, folder: Path, rows: Sequence[ManifestRow]) -> None:
         self.folder = Path(folder)
         self.rows = sorted((row for row in rows if row.lesion_fraction > 0), key=lambda row: row.image_id)
+        self._types: dict[str | None, tuple[list[ManifestRow], NDArray[np.float64]]] = {}
         if not self.rows:
             raise DataError(
                 f"'{folder}' has no masks to take outlines from", cure="use a dataset with masks, or draw shapes"
@@ -84,22 +85,30 @@ class MaskBank:
             ConfigError: When no mask is of that type.
             ArtefactError: When the file is gone or damaged.
         """
-        rows = [row for row in self.rows if label is None or row.label == label]
+        rows, fraction_N = self._of_type(label)
         if not rows:
             raise ConfigError(
                 f"no mask of type '{label}' in '{self.folder}'",
                 cure=f"use one of {', '.join(sorted({row.label for row in self.rows}))}, or leave the type out",
             )
-        rows.sort(key=lambda row: (abs(np.log(row.lesion_fraction / relative_area)), row.image_id))
+        # Stable: masks of one size come in the order of their image ids.
+        order_N = np.argsort(np.abs(np.log(fraction_N / relative_area)), kind="stable")
         rng = np.random.default_rng([_STREAM, seed])
         first = int(rng.integers(min(among, len(rows))))
         if centre is None:
-            return self._read(rows[first])
-        for row in [*rows[first:], *rows[:first][::-1]]:
-            found = self._read(row)
+            return self._read(rows[order_N[first]])
+        for index in [*order_N[first:], *order_N[:first][::-1]]:
+            found = self._read(rows[index])
             if not touches_edge(found.mask_HW):
                 return BankMask(move_mask(found.mask_HW, *centre), found.image_id, found.label, found.relative_area)
-        return self._read(rows[first])
+        return self._read(rows[order_N[first]])
+
+    def _of_type(self, label: str | None) -> tuple[list[ManifestRow], NDArray[np.float64]]:
+        """Rows of a type and the sizes of their lesions; kept, as a bank is asked again and again."""
+        if label not in self._types:
+            rows = [row for row in self.rows if label is None or row.label == label]
+            self._types[label] = rows, np.array([row.lesion_fraction for row in rows])
+        return self._types[label]
 
     def _read(self, row: ManifestRow) -> BankMask:
         try:

@@ -92,6 +92,14 @@ def block_causal_attention(
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
+class OpenLinear(nn.Linear):
+    """A linear layer whose bias comes with each call."""
+
+    def forward(self, input: Tensor, bias_D: Tensor | None = None) -> Tensor:
+        """`input` times the weights, plus the bias if there is one."""
+        return F.linear(input, self.weight, bias_D)
+
+
 class ScaleAttention(nn.Module):
     """Multi-head self-attention of a block.
 
@@ -128,7 +136,7 @@ class ScaleAttention(nn.Module):
         masked = self.groups[0].masked
         mask_LL = block_causal_mask(schedule, self.groups[0].queries.stop) if masked else None
         self.register_buffer("mask_LL", mask_LL, persistent=False)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = OpenLinear(width, 3 * width, bias=False)
         self.q_bias_D = nn.Parameter(torch.zeros(width))
         self.v_bias_D = nn.Parameter(torch.zeros(width))
         self.log_scale_N11 = nn.Parameter(torch.full((num_heads, 1, 1), math.log(4))) if l2_norm else None
@@ -161,7 +169,7 @@ class ScaleAttention(nn.Module):
 
     def _heads(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bias_3D = torch.cat([self.q_bias_D, torch.zeros_like(self.q_bias_D), self.v_bias_D])
-        qkv_BL3Nd = F.linear(x_BLD, self.qkv.weight, bias_3D).unflatten(2, (3, self.num_heads, -1))
+        qkv_BL3Nd = self.qkv(x_BLD, bias_3D).unflatten(2, (3, self.num_heads, -1))
         q_BNLd, k_BNLd, v_BNLd = qkv_BL3Nd.permute(2, 0, 3, 1, 4).unbind(0)
         if self.log_scale_N11 is not None:
             # Lengths in float32: a bf16 sum of squares is off by a percent, and the learned factor multiplies it.

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lfvar.nn.blocks import Downsample, Level, Upsample, group_norm, middle
+from lfvar.nn.winograd import WinogradConv2d
 
 
 class Encoder(nn.Module):
@@ -87,8 +88,9 @@ class Decoder(nn.Module):
                 width,
                 num_res_blocks + 1,
                 attention=attention and i == coarsest,
-                resample=nn.Identity() if i == 0 else Upsample(width),
+                resample=nn.Identity() if i == 0 else Upsample(width, WinogradConv2d),
                 dropout=dropout,
+                conv=WinogradConv2d,
             )
             for i, width in enumerate(widths)
         )

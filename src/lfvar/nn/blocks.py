@@ -1,7 +1,7 @@
 """The four parts that encoder and decoder are built of.
 
 All work on feature maps BCHW in any floating-point type; the sizes and the order of operations are those of the
-published VAR tokenizer, so that its weights compute the same thing here.
+published VAR tokenizer, so that its weights compute the same thing here. `conv` is the class of 3×3 convolutions.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ def group_norm(channels: int) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))), with a 1×1 convolution on the shortcut where channels change."""
 
-    def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, dropout: float = 0.0, conv: type[nn.Conv2d] = nn.Conv2d
+    ) -> None:
         super().__init__()
         self.norm1 = group_norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1)
         self.norm2 = group_norm(out_channels)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = conv(out_channels, out_channels, 3, padding=1)
         self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -69,9 +71,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Double height and width: nearest neighbour, then a 3×3 convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, conv: type[nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = conv(channels, channels, 3, padding=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Twice the size, same channels."""
@@ -90,10 +92,11 @@ class Level(nn.Module):
         attention: bool,
         resample: nn.Module,
         dropout: float,
+        conv: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * num_blocks
-        self.blocks = nn.ModuleList(ResBlock(widths[i], widths[i + 1], dropout) for i in range(num_blocks))
+        self.blocks = nn.ModuleList(ResBlock(widths[i], widths[i + 1], dropout, conv) for i in range(num_blocks))
         self.attentions = nn.ModuleList(
             AttentionBlock(out_channels) if attention else nn.Identity() for _ in range(num_blocks)
         )
