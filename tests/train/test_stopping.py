@@ -177,4 +177,5 @@ def test_curves_of_two_processes_are_those_of_one(ended):
 
     one, two = losses(folders["one"]), losses(folders["two"])
     assert len(one) == STEPS
-    assert two == pytest.approx(one, rel=1e-4)
+    assert two[:3] == pytest.approx(one[:3], rel=1e-5)
+    assert two == pytest.approx(one, rel=2e-3)  # from then on a token that rounding sends to another code counts

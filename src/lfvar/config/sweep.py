@@ -174,7 +174,7 @@ def _read(folder: Path) -> Job:
         folder=folder,
         overrides=tuple(map(str, overrides)),
         status=record.get("status", UNFINISHED),
-        seconds=record.get("seconds", result.get("seconds")),
+        seconds=result.get("seconds", record.get("seconds")),
         error=record.get("error", ""),
         metrics=result.get("metrics", {}),
     )
