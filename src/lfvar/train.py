@@ -300,7 +300,8 @@ def main(cfg: DictConfig) -> Any:
 
 def objective(cfg: DictConfig, metrics: dict[str, float]) -> float | None:
     """What sweeps that search improve: the score of the best checkpoint; None where none is chosen."""
-    monitor = cfg.callbacks.best.monitor if cfg.callbacks and cfg.callbacks.get("best") else ""
+    best = cfg.callbacks.get("best") if cfg.callbacks else None
+    monitor = (best or {}).get("monitor") or ""
     return metrics.get(f"best/{monitor.removeprefix('val/')}")
 
 

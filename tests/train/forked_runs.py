@@ -4,11 +4,12 @@ A job is `{"ranks": 2, "arguments": [...], "environment": {...}}`; its ranks fin
 the environment says. Prints the exit codes of all ranks of all jobs, as JSON in the last line.
 """
 
-import contextlib
 import json
 import os
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import lightning.pytorch.loggers  # noqa: F401  what runs import on the way
@@ -46,7 +47,7 @@ def run_rank(arguments, environment):
 
 
 def run(ranks, arguments, environment):
-    """Fork the ranks, and wait for them; one that fails alone leaves others waiting, so they are ended."""
+    """Fork the ranks and wait for them; one that fails alone leaves others waiting, so they are ended after a while."""
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     if "SLURM_JOB_ID" not in environment and ranks > 1:
         rendezvous |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "none"}
@@ -58,14 +59,18 @@ def run(ranks, arguments, environment):
         if child == 0:
             run_rank(arguments, rendezvous | environment | own)
         children[child] = rank
-    codes = {}
+    codes, deadline = {}, None
     while len(codes) < ranks:
-        child, status = os.wait()
-        codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
-        if codes and 1 in codes.values():
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
+            deadline = deadline or time.monotonic() + 60
+        elif deadline and time.monotonic() > deadline and any(codes.values()):
             for other in children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(other, 9)
+                os.kill(other, signal.SIGKILL)
+            deadline = None
+        else:
+            time.sleep(0.02)
     return [codes[rank] for rank in range(ranks)]
 
 

@@ -122,9 +122,10 @@ def finish_card(
 
 def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
     """Return the metrics of a run of the same settings that finished in this folder; None where there is none."""
-    if not (folder / CARD_FILE).is_file():
+    try:
+        card = read_card(folder)
+    except ArtefactError:  # none, or one that rank zero is replacing at this moment
         return None
-    card = read_card(folder)
     config = json.loads(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), default=str))
     result = card.get("result", {})
     if result.get("status") != "finished" or card["config"] != config:
