@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import warnings
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +97,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     finally:
         seconds = time.monotonic() - start
         files = list_files(folder)
-        with suppress(OSError) if status == "failed" else nullcontext():  # a full disk is why, and is told already
+        try:
             finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
+        except OSError:
+            if status != "failed":  # else a full disk is why, and is told already
+                raise
     if trainer.is_global_zero:
         print(f"\ntrained {trainer.global_step} steps, {seconds:.0f} s in all; validation split:")
         report(metrics)

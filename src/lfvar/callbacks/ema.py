@@ -96,7 +96,8 @@ class EMA(Callback):
 
 
 def _parameters(pl_module: LightningModule) -> dict[str, nn.Parameter]:
-    return dict(pl_module.averaged)  # type: ignore[arg-type]
+    averaged: Any = pl_module.averaged
+    return dict(averaged)
 
 
 def _weights(pl_module: LightningModule) -> dict[str, Tensor]:

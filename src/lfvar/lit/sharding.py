@@ -64,7 +64,7 @@ class ShardedStrategy(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Read the file, on every process."""
         path = self.broadcast(str(checkpoint_path))
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # type: ignore[no-any-return]
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Keep of each weight what belongs here."""
@@ -121,7 +121,7 @@ def is_split(net: nn.Module) -> bool:
 
 def here(value: Tensor) -> Tensor:
     """The part of a tensor that this process holds, sharing its memory; all of it where it is not split."""
-    return value.detach().to_local() if isinstance(value, DTensor) else value.detach()
+    return (value.to_local() if isinstance(value, DTensor) else value).detach()
 
 
 def whole(value: Any) -> Any:
