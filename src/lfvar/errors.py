@@ -4,6 +4,8 @@
 own is an `assert` or a built-in exception and keeps its traceback.
 """
 
+import errno
+
 
 class LfvarError(Exception):
     """Something the user can mend.
@@ -36,6 +38,36 @@ class DataError(LfvarError):
 
 class ArtefactError(LfvarError):
     """A file we made (manifest, cache, checkpoint) is missing, damaged, or was made by other settings."""
+
+
+class DivergedError(LfvarError):
+    """A loss or gradient is no number any more: what training made since its last checkpoint is lost."""
+
+
+class DiskFullError(LfvarError):
+    """There is no space left where something is to be written."""
+
+    ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+    """Of an `OSError`: no space left, quota exceeded, file too large."""
+
+
+class Stopped(BaseException):  # as KeyboardInterrupt: no `except Exception` may swallow it
+    """A signal ended a run.
+
+    Args:
+        signal: Its number.
+        message: When, and what became of the run.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(signal, message)
+        self.signal = signal
+        self.message = message
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal, as shells have it: 143 for SIGTERM."""
+        return 128 + self.signal
 
 
 def _rebuild(kind: type[LfvarError], message: str, cure: str) -> LfvarError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -16,6 +17,8 @@ from lfvar.config import (
     build_each,
     command,
     finish_card,
+    finished_metrics,
+    is_rank_zero,
     make_card,
     print_card,
     resume_checkpoint,
@@ -23,7 +26,7 @@ from lfvar.config import (
     start_card,
 )
 from lfvar.ending import show_ending
-from lfvar.errors import ConfigError
+from lfvar.errors import ConfigError, Stopped
 from lfvar.prepare import data_words, find_prepared, require_prepared
 from lfvar.stages import build_stage
 
@@ -37,12 +40,16 @@ if TYPE_CHECKING:
 def train(cfg: DictConfig) -> dict[str, float]:
     """Train what a validated config describes; callable from tests and notebooks.
 
+    A run whose folder holds a checkpoint already goes on from it: one that SLURM, torchrun or submitit started again,
+    or that was given the LFVAR_RUN_STAMP of an earlier one.
+
     Args:
         cfg: The composed root config of `conf/train.yaml`.
 
     Returns:
-        The final metrics on the validation split, with the averaged weights where an average is kept; for classifiers
-        also those of the best checkpoint on the test split.
+        The final metrics on the validation split, with the averaged weights where an average is kept, and the value
+        that the best checkpoint was chosen by, as `best/…`; for classifiers also those of the best checkpoint on the
+        test split.
     """
     if cfg.check:
         manifest = find_prepared(cfg)
@@ -57,6 +64,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     quieten_lightning()
     manifest = require_prepared(cfg)
     folder = run_folder(cfg)
+    done = finished_metrics(cfg, folder)
+    if done is not None:
+        if is_rank_zero(os.environ):
+            print(f"{folder} is finished already, with these settings: nothing is left to train")
+        return done
     start_card(cfg, folder, data_hashes={"manifest": manifest.hash})
     seed_everything(cfg.seed, workers=True, verbose=False)
     allow_tf32()  # where it is harmless; the quantiser switches it off
@@ -73,9 +85,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if trainer.limit_val_batches:
             trainer.validate(module, datamodule=datamodule, verbose=False)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
-        metrics |= test_split(trainer, module, datamodule)
+        metrics |= best_score(trainer) | test_split(trainer, module, datamodule)
         status = "finished"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         status = "interrupted"
         raise
     except SystemExit:
@@ -86,7 +98,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     finally:
         seconds = time.monotonic() - start
         files = list_files(folder)
-        finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
+        try:
+            finish_card(folder, metrics=metrics, seconds=seconds, files=files, status=status)
+        except OSError:
+            if status != "failed":  # else a full disk is why, and is told already
+                raise
     if trainer.is_global_zero:
         print(f"\ntrained {trainer.global_step} steps; validation split:")
         report(metrics)
@@ -127,6 +143,17 @@ def validate_start(trainer: Trainer, module: LightningModule, datamodule: Lesion
     return {f"start/{name}": value for name, value in metrics.items()}
 
 
+def best_score(trainer: Trainer) -> dict[str, float]:
+    """The value that the best checkpoint was chosen by, as `best/…`; nothing where none is chosen."""
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    return {
+        f"best/{callback.monitor.removeprefix('val/')}": float(callback.best_model_score)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None
+    }
+
+
 def test_split(trainer: Trainer, module: LightningModule, datamodule: LesionDataModule) -> dict[str, float]:
     """Score the test split, in stages whose module knows how; generative stages have `lfvar.evaluate` for that.
 
@@ -151,6 +178,10 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning says so of every manual optimisation; our checkpoints are meant to hold the state after the step.
     warnings.filterwarnings("ignore", message=".*pre-optimization state.*")
+    # Our metrics are computed over all processes before they are logged.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # FSDP2 says so of our logits, which nothing changes in place.
+    warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
 
 
 def require_steps_left(checkpoint: Path, max_steps: int) -> None:
@@ -171,6 +202,7 @@ def require_steps_left(checkpoint: Path, max_steps: int) -> None:
 
 def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     """The trainer with its callbacks and loggers; all of them write below the run folder."""
+    from lightning.fabric.plugins.environments import SLURMEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from lfvar.callbacks.checkpoint import WholeFiles
@@ -185,7 +217,31 @@ def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
         )
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}", cure="change the settings below trainer or callbacks") from error
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False  # Lightning would save in the middle of a step; see LastCheckpoint
+    require_startable(trainer)
     return trainer
+
+
+def require_startable(trainer: Trainer) -> None:
+    """Refuse to start processes of a job where Lightning could not: it runs the command line of its process again.
+
+    Raises:
+        ConfigError: When the job runs in the worker of a launcher.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    launcher = str(HydraConfig.get().launcher._target_).rpartition(".")[2]
+    if launcher != "BasicLauncher" and getattr(trainer.strategy, "launcher", None) is not None:
+        raise ConfigError(
+            f"a job of {launcher} cannot start the {trainer.world_size} processes of this trainer",
+            cure="run jobs one after another (no hydra/launcher), or on one device each (trainer=gpu), or let SLURM"
+            " start the processes: trainer=slurm hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=N",
+        )
 
 
 def list_files(folder: Path) -> dict[str, str]:
@@ -253,7 +309,14 @@ def types_table(metrics: dict[str, float]) -> Table:
 @command("train")
 def main(cfg: DictConfig) -> Any:
     """The command."""
-    return train(cfg)
+    return objective(cfg, train(cfg))
+
+
+def objective(cfg: DictConfig, metrics: dict[str, float]) -> float | None:
+    """What sweeps that search improve: the score of the best checkpoint; None where none is chosen."""
+    best = cfg.callbacks.get("best") if cfg.callbacks else None
+    monitor = (best or {}).get("monitor") or ""
+    return metrics.get(f"best/{monitor.removeprefix('val/')}")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,12 @@ def test_rates_of_frozen_parts_are_refused(model, factor, wrong):
         assert "model.train=all" in problems[0].cure
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2"])
-def test_tokenizers_are_not_sharded(strategy):
-    (problem,) = check_fields({"stage": "vqvae", "trainer": {"strategy": strategy}})
-    assert "trainer=ddp" in problem.cure
-    assert not check_fields({"stage": "var", "trainer": {"strategy": strategy}})
-    assert not check_fields({"stage": "vqvae", "trainer": {"strategy": "ddp"}})
+@pytest.mark.parametrize("stage", ["vqvae", "var"])
+def test_weights_are_split_by_our_own_strategy_alone(stage):
+    for strategy in ("fsdp", "deepspeed_stage_2"):
+        (problem,) = check_fields({"stage": stage, "trainer": {"strategy": strategy}})
+        assert strategy in problem.found
+        assert "trainer=fsdp" in problem.cure
+    ours = {"_target_": "lfvar.lit.sharding.ShardedStrategy"}
+    assert not check_fields({"stage": stage, "trainer": {"strategy": ours}})
+    assert not check_fields({"stage": stage, "trainer": {"strategy": "ddp"}})

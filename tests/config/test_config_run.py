@@ -91,7 +91,7 @@ def test_a_child_process_joins_its_own_job_of_a_sweep(tiny, tmp_path):
         command = (sweep / str(job) / "command.txt").read_text().splitlines()
         assert "-m" not in command[3:]
         assert {f"seed={seed}", "hydra.mode=RUN", f'hydra.run.dir="{sweep / str(job)}"'} <= set(command)
-    assert {path.name for path in sweep.iterdir()} == {"0", "1", "multirun.yaml"}
+    assert {path.name for path in sweep.iterdir()} == {"0", "1", "multirun.yaml", "sweep.csv", "sweep.md"}
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
 
 
@@ -122,3 +122,5 @@ def test_a_sweep_of_real_ddp_runs(tiny, tmp_path):
         for rank in (0, 1):
             (found,) = tmp_path.glob(f"runs/sweeps/*/{job}/rank_{rank}.txt")
             assert found.read_text() == str(seed)
+    (table,) = tmp_path.glob("runs/sweeps/*/sweep.csv")
+    assert [line.split(",")[0] for line in table.read_text().splitlines()] == ["job", "0", "1"]  # one row per job

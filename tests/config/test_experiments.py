@@ -154,6 +154,6 @@ def test_every_option_of_every_group_is_valid(group):
         overrides = ["experiment=vqvae", f"{group}={option}", "data.root=/data"]
         if group == "model" and option in ("vqvae_256", "vqvae_512"):
             overrides.append(f"image_size={option.rsplit('_', 1)[1]}")
-        if group == "trainer" and option in ("gpu", "ddp"):
+        if group == "trainer" and option in ("gpu", "ddp", "fsdp", "slurm"):
             overrides.append("trainer.accelerator=gpu")
         compose("train", overrides)

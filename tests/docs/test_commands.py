@@ -40,6 +40,8 @@ def test_commands_are_right(words):
         check_script(words[1:])
     elif words[0].startswith("lfvar-"):
         check_command(words[0].removeprefix("lfvar-"), words[1:])
+    elif words[0] == "torchrun":
+        check_command(words[words.index("-m") + 1].removeprefix("lfvar."), words[words.index("-m") + 2 :])
     elif words[:2] == ["python", "-m"] and words[2].startswith("lfvar."):
         check_command(words[2].removeprefix("lfvar."), words[3:])
     else:

@@ -1,7 +1,12 @@
 """The real command on a tiny tokenizer and tiny phantom images."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from tiny_settings import TINY, run_module
+from tiny_settings import TINY, environment, run_module
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,18 @@ def tiny_train(prepared_root, tmp_path):
 def resume_train(tmp_path):
     """`python -m lfvar.train resume=<run folder>`: nothing else is needed."""
     return lambda run: run_module("lfvar.train", f"resume={run}", cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Run jobs of `forked_runs.py`; returns the exit codes of their ranks, and what was said."""
+
+    def run(jobs, root):
+        path = root / "jobs.json"
+        path.write_text(json.dumps(jobs))
+        command = [sys.executable, str(Path(__file__).parent / "forked_runs.py"), str(path)]
+        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=560)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1]), done
+
+    return run

@@ -80,15 +80,23 @@ def test_check_starts_nothing(tiny_train, tmp_path):
     assert not list(tmp_path.rglob("run_card.json"))
 
 
-def test_interrupted_by_control_c_saves(tiny_train, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (signal.SIGINT, 130, "goes on from the last checkpoint"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM, after step"),
+    ],
+)
+def test_a_signal_saves(tiny_train, tmp_path, number, code, words):
     process = tiny_train("trainer.max_steps=100000", "trainer.val_check_interval=1000", wait=False)
     while not list(tmp_path.rglob("metrics.csv")):
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
-    assert "goes on from the last checkpoint" in said
+    assert process.returncode == code
+    assert words in said
+    assert "Traceback" not in said
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     assert torch.load(checkpoint, weights_only=True)["global_step"] > 0
     (card,) = tmp_path.rglob("run_card.json")

@@ -1,8 +1,12 @@
 """Two processes compute what one does."""
 
 import json
+import signal
+import time
 
 import pytest
+import torch
+from tiny_settings import TINY, run_module
 
 
 def result(folder):
@@ -64,6 +68,26 @@ def test_a_batch_that_does_not_divide_is_named(tiny_train):
     assert done.returncode == 1
     assert "batch_size=7" in done.stderr
     assert "2 processes" in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_starts_one_run_and_its_sigterm_saves_it(prepared_root, tmp_path):
+    """As documented; SIGTERM goes to torchrun, as from a scheduler, and from there to all ranks."""
+    command = [*TINY, "trainer=ddp_cpu", "trainer.precision=32-true", "trainer.max_steps=100000", "callbacks.grid=null"]
+    process = run_module(
+        "torch.distributed.run", "--nproc-per-node=2", "-m", "lfvar.train", *command,
+        "trainer.val_check_interval=1000", f"paths.prepared={prepared_root}", cwd=tmp_path, wait=False,
+    )  # fmt: skip
+    while not list(tmp_path.rglob("metrics.csv")):
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1].decode()
+    assert "stopped by SIGTERM, after step" in said
+    (run,) = tmp_path.glob("runs/vqvae/phantom/*")
+    assert json.loads((run / "run_card.json").read_text())["result"]["status"] == "interrupted"
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert f"after step {checkpoint['global_step']}, which" in said
 
 
 @pytest.mark.slow

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lfvar.callbacks.stopping import StopRequest
+from lfvar.errors import DiskFullError, Stopped
+from lfvar.slurm import requeue_job
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -24,7 +26,11 @@ class WholeFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`."""
+        """Write `checkpoint` to `path`.
+
+        Raises:
+            DiskFullError: When there is no space for it; what was there before stays.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -34,23 +40,41 @@ class WholeFiles(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__  # torch wraps what a write raised
+            if not isinstance(cause, OSError) or cause.errno not in DiskFullError.ERRNOS:
+                raise
+            before = f"; the one before it, {_describe(path)}, is whole" if path.is_file() else ""
+            raise DiskFullError(
+                f"no space left to write the checkpoint {path} ({cause.strerror}){before}",
+                cure=f"make space, then go on with resume={path.parent.parent}",
+            ) from error
         finally:
             partial.unlink(missing_ok=True)
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps `last.ckpt` up to date: every so many steps, at the last step, and on Ctrl-C.
+    """Keeps `last.ckpt` up to date: every so many steps, at the last step, and when a signal ends the run.
 
     Lightning's `ModelCheckpoint` leaves out the last step unless it is a multiple of its interval, and what it saves on
-    an exception may be half a step. Here Ctrl-C waits for the end of the step (a second one does not), in runs of one
-    process; where there are several, the file of the last interval stands.
+    an exception or in a signal handler may be half a step. Here a signal waits for the end of the step, on all
+    processes (a second Ctrl-C does not wait): Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 save, and end the run.
 
     Args:
         dirpath: Folder of the file.
         every_n_train_steps: Optimizer steps between two writes.
+        keep: How many to keep, `last.ckpt` included; older ones are called `step-000400.ckpt`.
+        requeue: Names of the signals after which SLURM is asked to start the job again, which then goes on where it
+            stopped. `scancel` sends SIGTERM too, so it is not among them; SLURM starts preempted jobs again itself.
     """
 
-    def __init__(self, dirpath: str | Path, every_n_train_steps: int = 100) -> None:
+    def __init__(
+        self,
+        dirpath: str | Path,
+        every_n_train_steps: int = 100,
+        keep: int = 1,
+        requeue: Sequence[str] = ("SIGUSR1",),
+    ) -> None:
         super().__init__(
             dirpath,
             filename="last",
@@ -58,36 +82,44 @@ class LastCheckpoint(ModelCheckpoint):
             save_top_k=1,
             enable_version_counter=False,
         )
-        self._interrupted = False
-        self._handler_before: Any = None
+        if keep < 1:
+            raise ValueError(f"keep is a number of checkpoints, at least 1, got {keep}")
+        unknown = [name for name in requeue if name not in signal.Signals.__members__]
+        if unknown:
+            raise ValueError(f"requeue names signals, such as SIGUSR1, got {', '.join(unknown)}")
+        self.keep = keep
+        self.requeue = {signal.Signals[name] for name in requeue}
+        self._stop = StopRequest()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over Ctrl-C."""
+        """Take over signals."""
         super().on_train_start(trainer, pl_module)
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(signal.SIGINT, self._interrupt)
+        self._last_global_step_saved = trainer.global_step  # a resumed run has that one
+        self._stop.install()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write at the interval, at the last step and when Ctrl-C asked for it."""
+        """Write at the interval, at the last step and when a signal asked for it."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if getattr(pl_module, "gathered", 0):
             return  # between the batches of one step: a resumed run would lose the first of them
+        asked = self._stop.agreed()
         at_end = 0 < trainer.max_steps <= trainer.global_step
-        if (at_end or self._interrupted) and trainer.global_step != self._last_global_step_saved:
+        if (at_end or asked) and trainer.global_step != self._last_global_step_saved:
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if asked and not at_end:
+            self._end(trainer, asked)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give Ctrl-C back."""
+        """Give signals back."""
         super().on_train_end(trainer, pl_module)
-        self._restore_handler()
+        self._stop.restore()
+        self._stop.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give Ctrl-C back; a step that failed is not saved."""
-        self._restore_handler()
+        """Give signals back; a step that failed is not saved."""
+        self._stop.restore()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: where the file lies and how it is named follow from the settings."""
@@ -96,12 +128,50 @@ class LastCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Nothing to restore."""
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        """Keep the file that is there under the name of its step, then write."""
+        if self.keep > 1 and trainer.is_global_zero:
+            _set_aside(Path(filepath), self._last_global_step_saved, self.keep - 1)
+        super()._save_checkpoint(trainer, filepath)
 
-    def _restore_handler(self) -> None:
-        if self._handler_before is not None:
-            signal.signal(signal.SIGINT, self._handler_before)
-            self._handler_before = None
+    def _end(self, trainer: Trainer, number: int) -> None:
+        """End the run, after its checkpoint was written."""
+        self._stop.close()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._stop.hand_on(number)
+        said = [f"after step {trainer.global_step}, which is saved in {self.dirpath}"]
+        if number in self.requeue and trainer.is_global_zero:
+            said.append(requeue_job(os.environ) or "")
+        raise Stopped(number, "; ".join(filter(None, said)))
+
+
+def last_saved(trainer: Trainer) -> tuple[Path, int] | None:
+    """The file that a run would go on from, and its step; None where none was written."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, LastCheckpoint):
+            path = Path(callback.dirpath or "") / "last.ckpt"
+            return (path, callback._last_global_step_saved) if path.is_file() else None
+    return None
+
+
+def _set_aside(path: Path, step: int, keep: int) -> None:
+    """Give a checkpoint a second name by its step, and remove all but the newest `keep` of such names."""
+    if path.is_file():
+        aside = path.with_name(f"step-{step:06d}.ckpt")
+        aside.unlink(missing_ok=True)
+        try:
+            os.link(path, aside)
+        except OSError:  # no hard links there: for a moment there is no last.ckpt, and resuming takes the newest file
+            path.replace(aside)
+    for old in sorted(path.parent.glob("step-*.ckpt"))[:-keep]:
+        old.unlink(missing_ok=True)
+
+
+def _describe(path: Path) -> str:
+    """A checkpoint and its step."""
+    try:
+        step = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    except Exception:  # whatever is wrong with it, the error at hand matters more
+        return str(path)
+    return f"{path} of step {step}"

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
+
+from lfvar.lit.sharding import here, like, whole_of_part
 
 
 class EMA(Callback):
@@ -17,7 +19,7 @@ class EMA(Callback):
     average under `state_dict`. Ours averages what the module names, keeps the trained weights where every reader
     expects them (the average goes under `ema`), and warms up: the decay at update t is min(decay, (1 + t) / (10 + t)),
     so that short runs do not average in their random start. Rows that the module says it `replaced` in
-    a step start anew.
+    a step start anew. Of weights that are split over processes, each averages its part; a checkpoint has the whole.
 
     Args:
         decay: Share of the old average kept at each step, in [0, 1).
@@ -30,14 +32,17 @@ class EMA(Callback):
         self.num_updates = 0
         self.average: dict[str, Tensor] = {}
         self._trained: dict[str, Tensor] = {}
+        self._lent_to: dict[str, Tensor] = {}
         self._seen_steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from the weights as they are, or move a resumed average to their device."""
-        weights = _weights(pl_module)
+        """Start from the weights as they are, or move a resumed average to where they are."""
         if not self.average:
-            self.average = {name: weight.clone() for name, weight in weights.items()}
-        self.average = {name: average.to(weights[name].device) for name, average in self.average.items()}
+            self.average = {name: weight.clone() for name, weight in _weights(pl_module).items()}
+        for name, parameter in _parameters(pl_module).items():
+            if self.average[name].shape != here(parameter).shape:  # read from a checkpoint, and split here
+                self.average[name] = here(like(self.average[name], parameter))
+            self.average[name] = self.average[name].to(parameter.device)
         self._seen_steps = trainer.global_step
 
     @torch.no_grad()
@@ -60,13 +65,14 @@ class EMA(Callback):
         if self.average and not self._trained:
             weights = _weights(pl_module)
             self._trained = {name: weight.clone() for name, weight in weights.items()}
+            self._lent_to = weights
             _copy(self.average, weights)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the trained weights back."""
         if self._trained:
-            _copy(self._trained, _weights(pl_module))
-            self._trained = {}
+            _copy(self._trained, self._lent_to)
+            self._trained, self._lent_to = {}, {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A validation that was interrupted must not leave the average in the net."""
@@ -74,11 +80,13 @@ class EMA(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the average; while it is lent to validation, put the trained weights where they belong."""
-        checkpoint["ema"] = {"weights": self.average, "num_updates": self.num_updates, "decay": self.decay}
+        parameters = _parameters(pl_module)
+        average = {name: whole_of_part(part, parameters[name]) for name, part in self.average.items()}
+        checkpoint["ema"] = {"weights": average, "num_updates": self.num_updates, "decay": self.decay}
         if self._trained:
             names = {id(parameter): name for name, parameter in pl_module.named_parameters()}
-            for name, parameter in pl_module.averaged:  # type: ignore[union-attr]
-                checkpoint["state_dict"][names[id(parameter)]] = self._trained[name]
+            for name, part in self._trained.items():
+                checkpoint["state_dict"][names[id(parameters[name])]] = whole_of_part(part, parameters[name])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
         """Go on from the stored average."""
@@ -87,10 +95,16 @@ class EMA(Callback):
             self.num_updates = checkpoint["ema"]["num_updates"]
 
 
+def _parameters(pl_module: LightningModule) -> dict[str, nn.Parameter]:
+    averaged: Any = pl_module.averaged
+    return dict(averaged)
+
+
 def _weights(pl_module: LightningModule) -> dict[str, Tensor]:
-    return {name: parameter.data for name, parameter in pl_module.averaged}  # type: ignore[union-attr]
+    return {name: here(parameter) for name, parameter in _parameters(pl_module).items()}
 
 
+@torch.no_grad()
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     for name, value in source.items():
         target[name].copy_(value)

@@ -4,13 +4,13 @@ Imports neither torch nor lightning: `--help` of a command answers at once.
 """
 
 from lfvar.config.build import build, build_each, validate
-from lfvar.config.card import finish_card, make_card, print_card, read_card, render_card, start_card
+from lfvar.config.card import finish_card, finished_metrics, make_card, print_card, read_card, render_card, start_card
 from lfvar.config.command import command
 from lfvar.config.compose import compose
 from lfvar.config.crossfield import cross_check
 from lfvar.config.locate import conf_folder
 from lfvar.config.relaunch import pin_argv_for_children
-from lfvar.config.run import resume_checkpoint, resume_folder, run_folder
+from lfvar.config.run import register_resolvers, resume_checkpoint, resume_folder, run_folder
 from lfvar.config.schema import CommandRoot, EvaluateRoot, PrepareRoot, TrainRoot, register_schema
 from lfvar.config.stamp import is_rank_zero
 
@@ -26,6 +26,7 @@ __all__ = [
     "conf_folder",
     "cross_check",
     "finish_card",
+    "finished_metrics",
     "is_rank_zero",
     "make_card",
     "pin_argv_for_children",
@@ -39,3 +40,6 @@ __all__ = [
     "start_card",
     "validate",
 ]
+
+# Jobs that a launcher starts elsewhere unpickle our task, and with it import this, before they compose.
+register_resolvers()

@@ -120,6 +120,19 @@ def finish_card(
     write_atomic(folder / CARD_FILE, _as_json(card))
 
 
+def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
+    """Return the metrics of a run of the same settings that finished in this folder; None where there is none."""
+    try:
+        card = read_card(folder)
+    except ArtefactError:  # none, or one that rank zero is replacing at this moment
+        return None
+    config = json.loads(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), default=str))
+    result = card.get("result", {})
+    if result.get("status") != "finished" or card["config"] != config:
+        return None
+    return dict(result["metrics"])
+
+
 def read_card(folder: Path) -> Card:
     """Read the card of a run folder.
 

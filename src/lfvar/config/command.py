@@ -13,13 +13,16 @@ if __name__ == "__main__":
 ```
 
 The decorated function takes no arguments, reads `sys.argv`, and returns the exit code: 0, 1 after an error, 130 after
-Ctrl-C. Errors of ours are two lines on stderr; set LFVAR_DEBUG=1 for the traceback.
+Ctrl-C, 143 after SIGTERM, 138 and 140 after SIGUSR1 and SIGUSR2. Errors of ours are two lines on stderr; set
+LFVAR_DEBUG=1 for the traceback.
 """
 
 import functools
 import os
 import shutil
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,21 +46,21 @@ from lfvar.config.relaunch import job_processes
 from lfvar.config.run import register_resolvers
 from lfvar.config.schema import register_schemas
 from lfvar.config.stamp import STAMP_VARIABLE, is_rank_zero, run_stamp
-from lfvar.errors import ConfigError, LfvarError
+from lfvar.config.sweep import finish_sweep, note_job
+from lfvar.errors import ConfigError, DiskFullError, LfvarError, Stopped
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
 # Albumentations asks the internet for a newer version at import; wandb uploads unless told not to.
 _DEFAULT_ENVIRONMENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "offline"}
-_IN_THIS_PROCESS = ("BasicLauncher", "BasicSweeper")
 
 Task = Callable[[DictConfig], Any]
 
 
 @dataclass
 class _Failures:
-    """Jobs that failed and were reported already."""
+    """Jobs of this process that failed and were reported already."""
 
     jobs: list[str] = field(default_factory=list)
 
@@ -96,6 +99,11 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
         return EXIT_INTERRUPTED
+    except Stopped as stop:
+        if not is_rank_zero(os.environ):
+            return 0  # else launchers would take it for a crash, and kill rank zero before it is done
+        _say(f"stopped by {signal.Signals(stop.signal).name}, {stop.message}")
+        return stop.exit_code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
@@ -103,9 +111,10 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
         return EXIT_ERROR
     finally:
         sys.argv[:] = arguments
-    if failures.jobs and failures.jobs != [""]:
-        _say(f"{len(failures.jobs)} of the sweep's jobs failed: " + "; ".join(failures.jobs))
-    return EXIT_ERROR if failures.jobs else 0
+        of_sweep = finish_sweep()
+    if of_sweep:
+        _say(f"{len(of_sweep)} of the sweep's jobs failed: " + "; ".join(job.name for job in of_sweep))
+    return EXIT_ERROR if failures.jobs or of_sweep else 0
 
 
 def report(error: Exception) -> None:
@@ -116,6 +125,11 @@ def report(error: Exception) -> None:
         # Hydra raises a plain ValueError for `logger=null`
         cure = "write ~GROUP to leave a group out, e.g. ~logger"
         error = _with_origin(ConfigError(str(error).splitlines()[0], cure=cure), error)
+    elif isinstance(error, OSError) and error.errno in DiskFullError.ERRNOS:
+        place = f" for {error.filename}" if error.filename else ""
+        error = _with_origin(
+            DiskFullError(f"no space left on the disk{place}", cure="make space, and try again"), error
+        )
     if isinstance(error, LfvarError) and not _wants_traceback():
         # Ranks of one run fail together and would all say the same.
         if is_rank_zero(os.environ):
@@ -129,34 +143,39 @@ def _checked(task: Task, failures: _Failures) -> Task:
 
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> Any:
+        start, status, said = time.monotonic(), "interrupted", ""
         try:
             with job_processes():
                 validate(cfg)
-                return task(cfg)
+                result = task(cfg)
+            status = "finished"
+            return result
         except Exception as error:
-            if not _stays_in_process():
-                raise
+            status, said = "failed", str(error) or type(error).__name__
             # Hydra would print its own line and traceback: report here and let it believe that all went well.
             job = _job_name()
             if job:
                 _say(f"job {job}:")
             report(error)
+            if _is_search():
+                raise  # it must know that this point gave no value
             failures.jobs.append(job)
             return None
         finally:
             if cfg.get("check"):
                 shutil.rmtree(HydraConfig.get().runtime.output_dir, ignore_errors=True)
+            elif HydraConfig.get().mode == RunMode.MULTIRUN and is_rank_zero(os.environ):
+                folder, overrides = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().overrides.task
+                seconds = time.monotonic() - start
+                note_job(folder, overrides=overrides, status=status, seconds=seconds, error=said)
 
     return checked
 
 
-def _stays_in_process() -> bool:
-    """A launcher that runs jobs elsewhere, or a sweeper that needs results, must see the exception itself."""
+def _is_search() -> bool:
+    """Whether a sweeper asks for the results of this job."""
     hydra_config = HydraConfig.get()
-    if hydra_config.mode != RunMode.MULTIRUN:
-        return True
-    targets = (str(hydra_config.launcher._target_), str(hydra_config.sweeper._target_))
-    return all(target.endswith(_IN_THIS_PROCESS) for target in targets)
+    return hydra_config.mode == RunMode.MULTIRUN and not str(hydra_config.sweeper._target_).endswith("BasicSweeper")
 
 
 def _job_name() -> str:

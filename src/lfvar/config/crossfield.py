@@ -106,14 +106,30 @@ def precision_is_supported(config: Config) -> Iterator[Problem]:
 
 
 @cross_check
-def tokenizers_are_not_sharded(config: Config) -> Iterator[Problem]:
-    """The published tokenizer is 0.4 GB of weights: sharding would save little, and clipping needs whole gradients."""
+def splitting_weights_is_supported(config: Config) -> Iterator[Problem]:
+    """Our own strategy splits weights so that checkpoints, averages and clipping stay right; others do not."""
     strategy = select(config, "trainer.strategy")
-    if config.get("stage") == "vqvae" and isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed")):
+    if isinstance(strategy, str) and strategy.startswith(("fsdp", "deepspeed", "model")):
         yield Problem(
-            f"trainer.strategy={strategy} splits weights over processes; tokenizers fit any GPU whole, and their"
-            " clipping, averages and codebook care need whole weights",
+            f"trainer.strategy={strategy} would write checkpoints that we cannot read, and clip parts of gradients",
+            "use trainer=fsdp, which splits weights and writes ordinary checkpoints, or trainer=ddp",
+        )
+    if not isinstance(strategy, dict) or not str(strategy.get("_target_", "")).endswith(".ShardedStrategy"):
+        return
+    if config.get("stage") not in ("vqvae", "var"):
+        yield Problem(
+            f"trainer=fsdp splits tokenizers and transformers; stage={config.get('stage')} fits any GPU whole",
             "use trainer=ddp (every GPU) or trainer=gpu (one)",
+        )
+    if select(config, "trainer.precision") == "16-mixed":
+        yield Problem(
+            "trainer=fsdp with trainer.precision=16-mixed: the loss scale would differ between processes",
+            "set trainer.precision=bf16-mixed, or 32-true on GPUs without bfloat16",
+        )
+    if config.get("compile") is True:
+        yield Problem(
+            "trainer=fsdp with compile=true: a net is compiled whole, and gathered in parts",
+            "set compile=false, or use trainer=ddp",
         )
 
 

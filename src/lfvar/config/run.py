@@ -7,6 +7,7 @@ YAML asks for them through resolvers, which `register_resolvers` must add before
 - `${lfvar.precision:accelerator}` what `lfvar.config.precision.fastest_precision` says;
 - `${lfvar.wandb_offline:}` whether Weights & Biases is to stay offline (unless WANDB_MODE=online);
 - `${lfvar.sweep_dir:}` and `${lfvar.sweep_subdir:}` the folders of a sweep and of one of its jobs;
+- `${lfvar.direction:mode}` maximize for max, minimize for min: what Optuna calls the `mode` of a checkpoint;
 - `${lfvar.cwd:}` the folder the user is in, also after Hydra or a job changed it;
 - `${lfvar.rank_zero:a,b}` a on the process that writes, b on the others.
 """
@@ -37,6 +38,7 @@ def register_resolvers() -> None:
     )
     OmegaConf.register_new_resolver("lfvar.sweep_dir", _sweep_dir, replace=True)
     OmegaConf.register_new_resolver("lfvar.sweep_subdir", _sweep_subdir, replace=True)
+    OmegaConf.register_new_resolver("lfvar.direction", lambda mode: f"{mode}imize", replace=True)
     OmegaConf.register_new_resolver("lfvar.cwd", lambda: str(_user_folder()), replace=True)
     OmegaConf.register_new_resolver(
         "lfvar.rank_zero", lambda first, other: first if is_rank_zero(os.environ) else other, replace=True
@@ -80,13 +82,18 @@ def resume_folder(cfg: DictConfig) -> Path | None:
 def resume_checkpoint(cfg: DictConfig) -> Path | None:
     """Return the checkpoint to go on from: the file `resume` names, or the latest one in its run folder.
 
+    Without `resume`, that of the run's own folder: it is there where a scheduler started the run again.
+
     Raises:
         ConfigError: `resume` names neither.
         ArtefactError: The run folder holds no checkpoint yet.
     """
+    if "resume" not in cfg:
+        return None
     resume = _optional(cfg, "resume")
     if resume is None:
-        return None
+        own = run_folder(cfg) / CHECKPOINT_FOLDER / "last.ckpt"
+        return own if own.is_file() else None
     folder = resume_folder(cfg)
     if folder is None:
         return (_user_folder() / str(resume)).resolve()

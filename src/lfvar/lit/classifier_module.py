@@ -67,6 +67,11 @@ class ClassifierModule(SteppingModule):
         if compile:
             self.net.compile()
 
+    def setup(self, stage: str) -> None:
+        """Let batch norms, which library networks have and ours have not, see the batches of all processes."""
+        if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cuda":  # torch has it for no CPU
+            self.net = nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Logits, float32 (B, C), of images in [-1, 1]."""
         return self.net(image_BCHW)
@@ -81,8 +86,8 @@ class ClassifierModule(SteppingModule):
         loss = class_loss(logits_BC, batch.label_B, self.loss)
         self.manual_backward(loss / self.accumulate)
         self.take_step()
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log("train/accuracy", (logits_BC.detach().argmax(1) == batch.label_B).float().mean())
+        right = (logits_BC.detach().argmax(1) == batch.label_B).float().mean()
+        self.log_training({"loss": loss, "accuracy": right})
         return loss.detach()
 
     def on_validation_epoch_start(self) -> None:

@@ -67,8 +67,7 @@ class SegmenterModule(SteppingModule):
         loss = torch.stack(list(terms.values())).sum()
         self.manual_backward(loss / self.accumulate)
         self.take_step()
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log_training({"loss": loss} | terms)
         return loss.detach()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -91,6 +91,12 @@ class VARModule(SteppingModule):
             self.net.compile()
 
     @property
+    def units(self) -> list[nn.Module]:
+        """The blocks and the projections of the condition: 95 % of the weights at depth 16."""
+        projections = [self.net.adaln] if self.net.adaln is not None else list(self.net.adalns or [])
+        return [*self.net.blocks, *projections]
+
+    @property
     def can_ignore_measurements(self) -> bool:
         """Whether the net has measurements and knows what to do without them."""
         return self.net.conditioning.can_drop_measurements
@@ -160,7 +166,6 @@ class VARModule(SteppingModule):
 
     def _log_training(self, losses: TokenLosses, shares: dict[str, Tensor]) -> None:
         """The loss of this step; the rest as means since the last time that loggers wrote (a 1×1 map is one token)."""
-        self.log("train/loss", losses.loss.detach(), prog_bar=True)
         schedule = self.net.schedule
         values = {
             "loss": scale_means(losses.nll_BL, schedule),
@@ -170,13 +175,14 @@ class VARModule(SteppingModule):
         self.running.add(values)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         batches = self.global_step * self.accumulate + self.gathered
-        if not every or batches % every:
-            return
-        means = self.running.take()
-        for name in ("loss", "accuracy"):
-            for side, mean in zip(schedule.patch_nums, means.pop(name), strict=True):
-                self.log(f"train/{name}_{side}x{side}", mean)
-        self.log_dict({f"train/{name}": mean for name, mean in means.items()})
+        logged = {"loss": losses.loss}
+        if every and batches % every == 0:
+            means = self.running.take()
+            for name in ("loss", "accuracy"):
+                sides = zip(schedule.patch_nums, means.pop(name), strict=True)
+                logged |= {f"{name}_{side}x{side}": mean for side, mean in sides}
+            logged |= means
+        self.log_training(logged)
 
     def validation_step(self, batch: Batch | TokenBatch, batch_idx: int) -> None:
         """Score every token with the full condition, and again without measurements: what they are worth."""
@@ -199,6 +205,7 @@ class VARModule(SteppingModule):
             self.scores_without.reset()
         self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
         self.scores.reset()
+        super().on_validation_epoch_end()
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
         """AdamW and its schedule over the length of the run."""

@@ -46,6 +46,7 @@ class VQVAEModule(SteppingModule):
     """
 
     net: VQVAE
+    called = ("encode",)  # by `start_codebook`
 
     def __init__(
         self,
@@ -80,6 +81,12 @@ class VQVAEModule(SteppingModule):
         """What has a state of its own beside the net, in plain data."""
         views = [] if self.adversary is None else list(self.adversary.views)
         return {"adversary": views, "codebook_update": self.care.config.update}
+
+    @property
+    def units(self) -> list[nn.Module]:
+        """The levels of encoder and decoder; codebook and last layer, which others look at, stay whole."""
+        parts = (self.net.encoder, self.net.decoder)
+        return [unit for part in parts for unit in (*part.levels, part.middle)]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Reconstruction of images in [-1, 1], clamped."""
@@ -128,8 +135,7 @@ class VQVAEModule(SteppingModule):
                 last_micro_batch=stepped,
                 scale=share,
             )
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": term.detach() for name, term in (terms | logs).items()})
+        self.log_training({"loss": loss} | terms | logs)
         return loss.detach()
 
     def _adversarial_term(
@@ -172,6 +178,7 @@ class VQVAEModule(SteppingModule):
                 values["psnr_focus"] = values.get("psnr_inside", values["psnr_all"])
             self.log_dict({f"{group}/{name}": value for name, value in values.items()}, rank_zero_only=False)
             metric.reset()
+        super().on_validation_epoch_end()
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
         """AdamW and its schedule over the length of the run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lfvar.config import command, run_folder, start_card
+from lfvar.config import command, finish_card, run_folder, start_card
 from lfvar.errors import DataError
 
 
@@ -27,6 +27,14 @@ def main(cfg: DictConfig) -> float | None:
         raise RuntimeError("a bug of ours")
     elif task == "interrupt":
         raise KeyboardInterrupt
+    elif task == "score":
+        folder = run_folder(cfg)
+        start_card(cfg, folder)
+        if cfg.seed == 3:
+            raise DataError("the loss became NaN", cure="a lower optim.lr")
+        score = -((cfg.optim.lr - 0.3) ** 2)
+        finish_card(folder, metrics={"best/score": score, "val/score": score - cfg.seed}, seconds=1.0)
+        return score
     elif task == "card":
         folder = run_folder(cfg)
         start_card(cfg, folder, data_hashes={"manifest": "abc"})

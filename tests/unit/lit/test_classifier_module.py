@@ -1,10 +1,12 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from lfvar.callbacks.best_weights import BestWeights
 from lfvar.callbacks.ema import EMA
@@ -156,3 +158,13 @@ def test_what_does_not_fit_is_refused(trained, data, tmp_path):
     torch.save(checkpoint, tmp_path / "newer.ckpt")
     with pytest.raises(ArtefactError, match="does not know"):
         load_classifier(tmp_path / "newer.ckpt")
+
+
+def test_batch_norms_of_library_networks_see_the_whole_batch_on_gpus(data):
+    module = module_for(data)
+    module.net.net = nn.BatchNorm2d(3)
+    for device, expected in (("cpu", nn.BatchNorm2d), ("cuda", nn.SyncBatchNorm)):
+        strategy = SimpleNamespace(root_device=torch.device(device))
+        module._trainer = SimpleNamespace(world_size=2, strategy=strategy)
+        module.setup("fit")
+        assert type(module.net.net) is expected
