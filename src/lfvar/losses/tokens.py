@@ -24,8 +24,8 @@ class TokenLossConfig:
     """Share of the target probability that is spread over all codes."""
     scale_weights: ScaleWeights = "uniform"
     """`uniform`: every token counts the same, so the finest scales decide. `even`: every scale counts the same, however
-    many tokens it has. `lognormal`: the share of a scale follows a log-normal density over its number 1 … K (after HMAR,
-    arXiv 2506.04421); of six scales the coarsest then makes up 1 %."""
+    many tokens it has. `lognormal`: the share of a scale follows a log-normal density over its number 1 … K (after
+    HMAR, arXiv 2506.04421); of six scales the coarsest then makes up 1 %."""
     lognormal_peak: float = 0.6
     """Where that density is highest, as a fraction of K."""
     lognormal_spread: float = 0.5
