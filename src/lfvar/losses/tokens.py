@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lfvar.nn.conditioning import Region
 from lfvar.scales import ScaleSchedule
 
-ScaleWeights = Literal["uniform", "lognormal"]
+ScaleWeights = Literal["uniform", "even", "lognormal"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class TokenLossConfig:
     label_smoothing: float = 0.0
     """Share of the target probability that is spread over all codes."""
     scale_weights: ScaleWeights = "uniform"
-    """`uniform`: every token counts the same, so the finest scales decide. `lognormal`: the share of a scale follows a
-    log-normal density over its number 1 … K (after HMAR, arXiv 2506.04421), whatever its number of tokens."""
+    """`uniform`: every token counts the same, so the finest scales decide. `even`: every scale counts the same, however
+    many tokens it has. `lognormal`: the share of a scale follows a log-normal density over its number 1 … K (after
+    HMAR, arXiv 2506.04421); of six scales the coarsest then makes up 1 %."""
     lognormal_peak: float = 0.6
     """Where that density is highest, as a fraction of K."""
     lognormal_spread: float = 0.5
@@ -57,6 +58,8 @@ def scale_shares(schedule: ScaleSchedule, config: TokenLossConfig) -> Tensor:
     """
     if config.scale_weights == "uniform":
         share_K = torch.tensor(schedule.lengths, dtype=torch.float64)
+    elif config.scale_weights == "even":
+        share_K = torch.ones(len(schedule), dtype=torch.float64)
     else:
         number_K = torch.arange(1, len(schedule) + 1, dtype=torch.float64)
         mu = math.log(config.lognormal_peak * len(schedule)) + config.lognormal_spread**2

@@ -81,6 +81,14 @@ def test_masked_samples_learn_from_the_inside():
     assert (gradient[:, 1:][~inside[:, 1:]] == 0).all()
 
 
+def test_even_shares_count_every_map_alike():
+    schedule = ScaleSchedule((1, 2, 5))
+    loss = TokenLoss(schedule, TokenLossConfig(scale_weights="even"))
+    weights_L = loss.weights(1)[0]
+    assert [float(weights_L[part].sum()) for part in schedule.slices] == pytest.approx([1 / 3] * 3)
+    assert scale_shares(ScaleSchedule((1, 2, 3, 4, 6, 8)), TokenLossConfig(scale_weights="lognormal"))[0] < 0.011
+
+
 def test_lognormal_shares_by_hand():
     schedule, config = ScaleSchedule((1, 2, 3, 4)), TokenLossConfig(scale_weights="lognormal", lognormal_peak=0.5)
     mu, sigma = math.log(2) + 0.25, 0.5
@@ -95,7 +103,7 @@ def test_lognormal_shares_by_hand():
     "change",
     [
         {"label_smoothing": 1.0},
-        {"scale_weights": "even"},
+        {"scale_weights": "odd"},
         {"lognormal_peak": 0.0},
         {"lognormal_spread": 0.0},
         {"focus": -1.0},
