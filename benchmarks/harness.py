@@ -282,7 +282,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def console() -> Console:
     """Wide enough for the tables, also where the output goes to a file."""
-    return Console(width=max(Console().width, 110))
+    return Console(width=max(Console().width, 140))
 
 
 def show_rows(rows: Sequence[Row], title: str, moved: Sequence[float | None] | None = None) -> None:
