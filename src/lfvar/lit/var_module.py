@@ -18,6 +18,7 @@ from lfvar.errors import ArtefactError
 from lfvar.interop.checkpoints import ConditionMeaning, describe_checkpoint, require_same_model
 from lfvar.interop.tokenizers import LoadedTokenizer
 from lfvar.lit.running import RunningMeans
+from lfvar.lit.sharding import is_split
 from lfvar.lit.stepping import SteppingModule
 from lfvar.lit.var_condition import ConditionSource
 from lfvar.lit.var_config import ConditionConfig, fit_model
@@ -209,7 +210,9 @@ class VARModule(SteppingModule):
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
         """AdamW and its schedule over the length of the run."""
-        optimizer = build_var_optimizer(self.net, self.optim, fused=self.trainer.precision != "16-mixed")
+        # The fused step takes no group of split and whole weights together.
+        fused = self.trainer.precision != "16-mixed" and not is_split(self.net)
+        optimizer = build_var_optimizer(self.net, self.optim, fused=fused)
         return [optimizer], [LambdaLR(optimizer, var_lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
