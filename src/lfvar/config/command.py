@@ -97,7 +97,8 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
         with _prepared_environment():
             hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(_checked(task, failures))()
     except KeyboardInterrupt:
-        _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
+        if is_rank_zero(os.environ):
+            _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
         return EXIT_INTERRUPTED
     except Stopped as stop:
         if not is_rank_zero(os.environ):
