@@ -290,9 +290,14 @@ def test_a_point_of_the_map_can_be_edited(page):
         page.wait_for_timeout(100)
         if page.locator("#point").is_visible():
             break
-    shown = page.locator("#point p").first.inner_text().split(" ")[0]
     expect(page.locator("#profiles svg").first).to_be_visible()
-    page.get_by_text("Edit this image").click()
+    shown = page.evaluate(  # in one go: a later click may show another image any moment
+        """() => {
+            const text = document.querySelector("#point p").textContent;
+            document.querySelector("#point button").click();
+            return text.split(" ")[0];
+        }"""
+    )
     expect(page.locator("#picture-name")).to_contain_text(shown)
     expect(page.locator("#edit")).to_be_visible()
 

@@ -40,7 +40,7 @@ def test_a_workbench_of_a_config(cfg, studio_folder, workbench):
 
 def test_the_data_of_the_run_are_shown_unless_others_are_named(cfg, studio_folder, workbench, tmp_path):
     folder = studio_folder / "phantom"
-    trained = compose("train", ["experiment=vqvae", "image_size=16", *DATA, f"data.folder={folder}"])
+    trained = compose("prepare", ["image_size=16", *DATA, f"data.folder={folder}"])
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     os.symlink(studio_folder / "transformer.ckpt", run / "checkpoints" / "best.ckpt")
@@ -54,7 +54,7 @@ def test_the_data_of_the_run_are_shown_unless_others_are_named(cfg, studio_folde
 
 
 def test_without_prepared_images_it_works_on_files(cfg, tmp_path):
-    opened = open_workbench(cfg(f"data.folder={tmp_path / 'nothing'}"))
+    opened = open_workbench(cfg(*DATA, f"data.folder={tmp_path / 'nothing'}"))
     assert opened.describe()["num_images"] == 0
     assert opened.pool.size == 16
     with pytest.raises(Refusal, match="not measured"):

@@ -111,6 +111,7 @@ async function pickAt(event) {
 
 async function showImage(id) {
   const image = await get(`/api/images/${encodeURIComponent(id)}`);
+  if (picked?.[3] !== id) return; // another point was clicked meanwhile
   const edit = make("button", { type: "button", className: "main", textContent: "Edit this image" });
   edit.addEventListener("click", () => attempt(async () => { await chooseImage(id); showTab("edit"); }));
   const rows = image.rows.map((row) => make("tr", { title: row.meaning }, make("td", { textContent: row.title }),

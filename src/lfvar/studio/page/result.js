@@ -52,6 +52,7 @@ function begin(ticket, count) {
   $("#warnings").textContent = "";
   $("#download").hidden = true;
   results = null;
+  wipe(0); // the sample as a whole first
   $("#wipe-before").src = own(`edits/${ticket.id}/before.png`);
   const original = make("button", { type: "button", title: "The original" }, make("img", { src: own(`edits/${ticket.id}/before.png`), alt: "Original" }), "original");
   original.addEventListener("click", () => wipe(100));
@@ -64,7 +65,7 @@ function addSample(ticket, number) {
   const seed = Number($("#seed").value) + number;
   const button = make("button", { type: "button" }, make("img", { src: address, alt: `Sample ${number + 1}` }), `${number + 1} · seed ${seed}`);
   button.dataset.number = number;
-  button.addEventListener("click", () => { pick(ticket.id, number); if (Number($("#wipe-range").value) > 95) wipe(50); });
+  button.addEventListener("click", () => { pick(ticket.id, number); if (Number($("#wipe-range").value) > 95) wipe(0); });
   $("#samples-grid").append(button);
   if (number === 0) pick(ticket.id, 0);
 }
@@ -92,7 +93,7 @@ function showTable() {
   const head = make("tr", {}, make("th", { textContent: "measured" }), ...(results.has_before ? [make("th", { textContent: "before" })] : []),
     make("th", { textContent: "asked" }), ...results.seeds.map((_, n) => make("th", { textContent: `#${n + 1}`, className: chosen(n) })));
   const rows = results.rows.map((row) => {
-    const asked = { free: "free", mask: `${format(row.asked[0])} (mask)` }[row.asked_by]
+    const asked = { free: "free", mask: "by mask" }[row.asked_by]
       ?? (row.asked.every((value) => value === row.asked[0]) ? format(row.asked[0]) : format(row.asked[shown.number]));
     return make("tr", { className: row.asked_by === "you" ? "set" : "", title: row.meaning },
       make("td", { textContent: row.title + (row.unit ? ` (${row.unit})` : "") }),
@@ -108,6 +109,8 @@ function wipe(percent) {
   $("#wipe-range").value = percent;
   $("#wipe-after").style.clipPath = `inset(0 0 0 ${percent}%)`;
   $("#wipe-line").style.left = `calc(${percent}% - 1px)`;
+  $("#wipe .left").hidden = percent < 12;
+  $("#wipe .right").hidden = percent > 88;
 }
 
 export function startResult() {
