@@ -18,7 +18,9 @@ def scripts():
 
 def test_every_command_is_a_program_too():
     commands = {path.stem for path in (ROOT / "conf").glob("*.yaml")} | {"doctor"}
-    assert scripts() == {f"lfvar-{name}": f"lfvar.{name}:main" for name in commands}
+    packages = {name for name in commands if (ROOT / "src" / "lfvar" / name).is_dir()}
+    modules = {name: f"{name}.__main__" if name in packages else name for name in commands}
+    assert scripts() == {f"lfvar-{name}": f"lfvar.{module}:main" for name, module in modules.items()}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

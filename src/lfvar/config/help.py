@@ -41,7 +41,7 @@ HELP = {
         "Train a tokenizer, a transformer, or a judge of images.",
         (
             ("experiment=vqvae", "the tokenizer, on phantom data, in minutes"),
-            ("experiment=var condition=mask tokenizer=TOKENIZER.ckpt", "the transformer"),
+            ("experiment=var condition=skin tokenizer=TOKENIZER.ckpt", "the transformer"),
             ("experiment=vqvae data=ham10000 data.root=PATH", "on real images"),
             ("experiment=vqvae seed=1 optim.lr=3e-4", "change settings (+key=value adds one)"),
             ("experiment=vqvae -m loss=tokenizer,tokenizer_focus", "a sweep: a run each (sweep=NAME: a written one)"),
@@ -92,6 +92,17 @@ HELP = {
             ("ckpt=RUN output=FOLDER repo=OWNER/NAME", "upload it to the Hugging Face Hub (private)"),
         ),
         "python -m lfvar.generate mode=matrix ckpt=FOLDER",
+    ),
+    "studio": Help(
+        "A page in the browser: paint a lesion and turn its knobs, explore the data, judge realism blind.",
+        (
+            ("open=false", "the demo model, from demo/ or trained first; opens no browser"),
+            ("ckpt=RUN", "a transformer, with the data it learned from"),
+            ("ckpt=RUN data=ham10000 data.root=PATH", "with other data"),
+            ("ckpt=RUN generated=FOLDER", "judge these images against real ones"),
+            ("ckpt=RUN host=0.0.0.0", "for other machines too, with a token"),
+        ),
+        "open the address that it prints",
     ),
 }
 
