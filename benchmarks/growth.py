@@ -197,7 +197,7 @@ def measured(what: str, count: int, call: Callable[[], object], runs: int = 3) -
         peak = anonymous_bytes() - before if mapped else memory.read()
         peaks.append(peak)
         del kept
-        if seconds[-1] > 0.5:  # long enough to be repeatable
+        if seconds[-1] > 2:  # long enough to be repeatable
             break
     known = [peak for peak in peaks if peak is not None]
     return Point(what, count, min(seconds), max(known) / 1e6 if known else None)
@@ -239,7 +239,7 @@ def show(found: dict[str, list[Point]]) -> None:
         out.print(table)
     out.print(
         "exponent: of the time over the last step, 1 is linear; - is too fast to tell. peak: at the largest count, "
-        "beyond what was there before. Processor time; what takes less than half a second is the fastest of three."
+        "beyond what was there before. Processor time; what takes less than two seconds is the fastest of three."
     )
 
 
