@@ -202,7 +202,7 @@ def require_steps_left(checkpoint: Path, max_steps: int) -> None:
 
 def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     """The trainer with its callbacks and loggers; all of them write below the run folder."""
-    from lightning.fabric.plugins.environments import SLURMEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from lfvar.callbacks.checkpoint import WholeFiles
