@@ -3,6 +3,7 @@
 import pytest
 from tests.generation_examples import save_models
 from tests.unit.data.measured_phantom import measure_copy
+from tiny_settings import run_module
 
 from lfvar.config import compose
 from lfvar.errors import ArtefactError, ConfigError
@@ -15,6 +16,13 @@ def models(phantom_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_models(folder, measure_copy(phantom_folder, folder / "prepared"))
     return folder
+
+
+def test_the_command_as_it_is_typed(models, tmp_path):
+    words = [f"ckpt={models / 'tokenizer.ckpt'}", "output=out", "license=mit"]
+    done = run_module("lfvar.export", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_a_transformer_goes_with_its_tokenizer_and_its_words(models, tmp_path, capsys):

@@ -77,7 +77,7 @@ def check_script(words):
 
 def overrides_of(command, words):
     """Overrides that compose here: one job of a sweep, no folder to resume from, a GPU where there is none."""
-    overrides = [re.sub(r"^([^=]+=)([^\[,]+),.*$", r"\1\2", word) for word in words if word != "-m"]
+    overrides = [re.sub(r"""^([^=]+=)([^\["',]+),.*$""", r"\1\2", word) for word in words if word != "-m"]
     overrides = [word for word in overrides if not word.startswith("resume=")]
     overrides = ["trainer.accelerator=gpu", *overrides] if "experiment=vqvae_ham10000" in overrides else overrides
     if not any(word.startswith("experiment=") for word in overrides):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from tiny_settings import run_module
 
 import lfvar.studio.__main__ as command
 import lfvar.studio.demo as demo
@@ -27,6 +28,15 @@ def cfg(studio_folder, workbench, tmp_path):
         return compose("studio", [*words, *overrides])
 
     return make
+
+
+def test_the_command_as_it_is_typed(tmp_path):
+    done = run_module("lfvar.studio", "check=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "127.0.0.1" in done.stdout
+    done = run_module("lfvar.studio", "limits.samples=0", "check=true", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "samples" in done.stderr
 
 
 def test_a_workbench_of_a_config(cfg, studio_folder, workbench):

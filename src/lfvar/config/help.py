@@ -96,7 +96,7 @@ HELP = {
     "studio": Help(
         "A page in the browser: paint a lesion and turn its knobs, explore the data, judge realism blind.",
         (
-            ("open=false", "the demo model, from demo/ or trained first; opens no browser"),
+            ("open=false", "the demo model; opens no browser by itself"),
             ("ckpt=RUN", "a transformer, with the data it learned from"),
             ("ckpt=RUN data=ham10000 data.root=PATH", "with other data"),
             ("ckpt=RUN generated=FOLDER", "judge these images against real ones"),
