@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "lfvar"
 
 # Each layer may import from the layers before it and from itself.
 LAYERS = [
-    {"types", "scales", "errors", "processes", "progress", "ending", "__init__"},
+    {"types", "scales", "errors", "processes", "progress", "slurm", "ending", "__init__"},
     {"nn", "losses", "metrics", "data", "measure", "figures", "interop"},
     {"sampling"},
     {"lit", "callbacks"},
