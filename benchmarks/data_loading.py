@@ -29,6 +29,7 @@ from lfvar.data.splits import SplitConfig
 from lfvar.data.token_cache import TokenCache, TokenizerIdentity
 from lfvar.data.token_datamodule import TokenDataset
 from lfvar.data.token_writer import write_token_cache
+from lfvar.sampling.filling import without_lesion
 from lfvar.scales import ScaleSchedule
 from lfvar.types import Batch, TokenBatch
 
@@ -61,7 +62,7 @@ def fake_cache(folder: Path, manifest: Manifest, schedule: ScaleSchedule) -> Tok
     def encode(image_BCHW: Tensor) -> list[Tensor]:
         return [torch.randint(4096, (len(image_BCHW), length)) for length in schedule.lengths]
 
-    write_token_cache(folder / "tokens", folder, manifest, identity, encode, command="benchmark")
+    write_token_cache(folder / "tokens", folder, manifest, identity, encode, without_lesion, command="benchmark")
     return TokenCache.open(folder / "tokens", manifest, identity)
 
 

@@ -39,6 +39,7 @@ from lfvar.data.token_cache import (
     HEADER_FILE,
     IDS_FILE,
     MASKS_FILE,
+    SKIN_FILE,
     TokenCache,
     TokenizerIdentity,
     cache_key,
@@ -105,9 +106,13 @@ class Rows:
     def write_tokens(self, manifest: Manifest) -> None:
         """A finished cache of random ids."""
         length = sum(side * side for side in IDENTITY.patch_nums)
-        shapes = {IDS_FILE: (self.count, 8, length), MASKS_FILE: (self.count, 32, 4)}
+        shapes = {
+            IDS_FILE: (self.count, 8, length),
+            SKIN_FILE: (self.count, 8, length),
+            MASKS_FILE: (self.count, 32, 4),
+        }
         for name, shape in shapes.items():
-            kind = np.uint16 if name == IDS_FILE else np.uint8
+            kind = np.uint8 if name == MASKS_FILE else np.uint16
             np.lib.format.open_memmap(self.folder / name, mode="w+", dtype=kind, shape=shape)[:] = 7
         arrays = [np.load(self.folder / name, mmap_mode="r") for name in shapes]
         header = {
