@@ -205,7 +205,7 @@ def _cpu_bfloat16() -> Finding:
     fast = cpu_bf16_units()
     if fast:
         return Finding("devices", "cpu bf16", "ok", f"fast ({', '.join(fast)})")
-    return Finding("devices", "cpu bf16", "note", "emulated, so training uses 32-true", "nothing to do; it takes longer")
+    return Finding("devices", "cpu bf16", "note", "emulated, so training uses 32-true", "nothing to do")
 
 
 def _no_cuda(built_for: str | None) -> Finding:
