@@ -36,6 +36,13 @@ def tiny_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def shipped_sweeps(tiny_conf: Path) -> None:
+    """The shipped sweep/ group beside the tiny command's own."""
+    for path in (SHIPPED / "sweep").glob("*.yaml"):
+        shutil.copy(path, tiny_conf / "sweep")
+
+
+@pytest.fixture
 def clean_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LFVAR_", "HYDRA_", "WANDB_", "SLURM_"))}
     kept = {k: v for k, v in kept.items() if k not in (*RANK_VARIABLES, "NO_ALBUMENTATIONS_UPDATE")}

@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import shutil
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,15 +21,6 @@ PLUGINS = {
 def needs(plugin):
     found = importlib.util.find_spec(f"hydra_plugins.{PLUGINS[plugin]}") is not None
     return pytest.mark.skipif(not found, reason="needs the extra `sweep`")
-
-
-@pytest.fixture
-def shipped_sweeps(tiny_conf):
-    """The shipped sweep/ group beside the tiny command's own."""
-    from conftest import SHIPPED
-
-    for path in (SHIPPED / "sweep").glob("*.yaml"):
-        shutil.copy(path, tiny_conf / "sweep")
 
 
 def rows(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -74,12 +74,20 @@ def build_var_optimizer(net: nn.Module, config: VAROptimConfig, *, fused: bool =
             key = (config.weight_decay if id(parameter) in matrices else 0.0, config.lr * factor)
             groups.setdefault(key, []).append(parameter)
     available = all(p.device.type in ("cpu", "cuda") for parameters in groups.values() for p in parameters)
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": params, "weight_decay": decay, "lr": lr} for (decay, lr), params in groups.items()],
         lr=config.lr,
         betas=config.betas,
         fused=fused and available,
     )
+    optimizer.register_load_state_dict_pre_hook(_step_as_here)
+    return optimizer
+
+
+def _step_as_here(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored state, to go on in this process' way: which step was fused is of the run that wrote it, not of ours."""
+    groups = zip(stored["param_groups"], optimizer.param_groups, strict=True)
+    return {**stored, "param_groups": [{**group, "fused": own["fused"]} for group, own in groups]}
 
 
 def matrices_of(net: nn.Module) -> set[int]:

@@ -49,6 +49,19 @@ def test_fused_steps_are_plain_steps():
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_stored_state_goes_on_in_the_way_of_this_run(fused):
+    net = VAR(VARConfig(**SMALL))
+    there, here = (build_var_optimizer(net, VAROptimConfig(lr=1e-2), fused=way) for way in (not fused, fused))
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    there.step()
+    here.load_state_dict(there.state_dict())
+    assert all(group["fused"] is fused for group in here.param_groups)
+    assert all(float(state["step"]) == 1 for state in here.state.values())
+    here.step()
+
+
 def test_schedule_by_hand():
     factor = var_lr_factor(VAROptimConfig(warmup_steps=10, plateau_fraction=0.2, final_fraction=0.1), 110)
     assert factor(0) == pytest.approx(0.1)
