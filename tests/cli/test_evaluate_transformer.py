@@ -58,8 +58,11 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     judges = [f"segmenter={place / 'segmenter.ckpt'}", f"classifier={place / 'classifier.ckpt'}"]
     report = run("guidance=[[0,0],[2,1]]", "samples=9", *judges)
     settings = report.rows
-    assert list(settings["task"]) == ["edit"] * 6 + ["placed"] * 4 + ["whole"] * 4
-    assert list(settings["told"][:6]) == ["all", "all", "relative", "relative", "type", "nothing"]
+    tasks = ("edit", "transplant", "placed", "whole")
+    assert list(settings["task"]) == ["edit"] * 7 + [task for task in tasks[1:] for _ in range(5)]
+    assert list(settings["told"][:7]) == ["all", "all", "relative", "relative", "type", "nothing", "type"]
+    assert list(settings["class_strength"][4:7]) == [0, 0, 2]
+    assert set(report.ceilings) == {"tokenizer", "segmenter", "tokenizer, segmenter"}
     assert (settings["images"] == 9).all()
     assert set(report.tokens) == {"all", "type", "nothing"}
     # random weights with a small head know nothing: every code is about as likely as any other
@@ -67,14 +70,16 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     assert settings["type_agreement"].between(0, 1).all()
     folder = next((tmp_path / "runs").rglob("report.json")).parent
     assert json.loads((folder / "report.json").read_text())["settings"][0]["task"] == "edit"
-    assert len(pd.read_csv(folder / "features.csv")) == 14 * 120
+    assert len(pd.read_csv(folder / "features.csv")) == 22 * 120
     assert "| edit | all | 2 / 1 |" in (folder / "report.md").read_text()
-    for task in ("edit", "placed", "whole"):
+    assert "| ceiling: tokenizer, segmenter |" in (folder / "report.md").read_text()
+    for task in tasks:
         assert read_image(folder / f"{task}.png").shape[2] == 3
 
 
 def test_without_judges_edits_are_still_measured_and_the_rest_is_said(run):
     report = run("guidance=[[0,0]]", "samples=5")
+    assert set(report.ceilings) == {"tokenizer"}
     assert set(report.rows["task"]) == {"edit"}
     assert report.rows["type_agreement"].isna().all()
     assert any("segmenter" in note for note in report.notes)
@@ -84,6 +89,8 @@ def test_without_judges_edits_are_still_measured_and_the_rest_is_said(run):
 def test_what_does_not_fit_is_an_error(run):
     with pytest.raises(ConfigError, match="list of pairs"):
         run("guidance=[[1,2,3]]")
+    with pytest.raises(ConfigError, match="names everywhere"):
+        run("tasks=[edit,everywhere]")
     with pytest.raises(ConfigError, match="ckpt is not set"):
         run("ckpt=null")
     with pytest.raises(ConfigError, match="samples=-1"):

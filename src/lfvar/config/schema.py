@@ -118,6 +118,7 @@ class EvaluateRoot(CommandRoot):
     tokenizer: str | None = None  # transformer: its tokenizer, if moved; generated: gives the ceiling of control
     classifier: str | None = None  # judges types: a .ckpt of experiment=classifier
     segmenter: str | None = None  # finds lesions in whole images: a .ckpt of experiment=segmenter
+    tasks: list[str] | None = None  # transformer: edit, transplant, placed, whole; None: all that can be judged
     samples: int = 0  # transformer: images per setting; 0: one per image of the split
     guidance: list[Any] = field(default_factory=lambda: [[0, 0]])  # pairs: strengths for type, measurements
     filters: Group = field(default_factory=dict)  # transformer: temperature, top-k, top-p

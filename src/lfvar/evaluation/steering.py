@@ -1,15 +1,18 @@
 """Is a transformer steered by what it is told? Ask for other lesions, measure what comes out.
 
-Every image of a split gets a donor, another lesion of the split. Three tasks:
+Every image of a split gets a donor, another lesion of the split. Four tasks:
 
 - `edit`: paint into the image's own mask, with the donor's type and measurements;
+- `transplant`: take the image's lesion away and paint another into its skin: in the donor's mask, with its type and
+  measurements;
 - `placed`: a new image with a lesion in the donor's mask (only nets that look at masks);
 - `whole`: a new image with the donor's type and measurements, the mask not told.
 
-In the last two a segmenter finds the lesion, and all measurements are taken inside what it finds: shape is no gift.
+In all but `edit` a segmenter finds the lesion, and all measurements are taken inside what it finds: shape is no gift.
 
 What is asked is compared with what is measured (`lfvar.metrics.control`), for several guidance strengths, and for less
-told: `type` leaves the measurements free, `nothing` the type too. What these reach is what no steering reaches.
+told: `type` leaves the measurements free, `nothing` the type too. What these reach without guidance is what no
+steering reaches. What the tokenizer and the segmenter allow at most is measured on reconstructions and on real images.
 
 An edit that is told everything is asked for contradictions: a donor's lightness and its contrast go together on the
 donor's skin alone. Told `relative`, it is asked for what can be had on any skin: no lightness and colour in themselves.
@@ -37,7 +40,7 @@ from lfvar.sampling.editing import EditConfig, Job, Result
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 
-Task = Literal["edit", "placed", "whole"]
+Task = Literal["edit", "transplant", "placed", "whole"]
 TASKS: tuple[Task, ...] = get_args(Task)
 Told = Literal["all", "relative", "type", "nothing"]
 
@@ -193,15 +196,16 @@ def plan_jobs(
     for seed, (image, donor) in enumerate(pairs):
         values_M, asked_M = lesions.values_NM[donor], _asked_features(setting)
         chosen = asked_M & known_M & np.isfinite(values_M) & (setting.told in ("all", "relative"))
-        edits = setting.task == "edit"
-        mask_of = {"edit": image, "placed": donor, "whole": None}[setting.task]
+        on_skin = setting.task in ("edit", "transplant")
+        mask_of = {"edit": image, "transplant": donor, "placed": donor, "whole": None}[setting.task]
         jobs.append(
             Job(
                 seed=seed,
                 label=None if setting.told == "nothing" else lesions.label_N[donor],
                 measurements={FEATURE_NAMES[i]: float(values_M[i]) for i in np.flatnonzero(chosen)},
-                image_HWC=lesions.image_NHWC[image] if edits else None,
+                image_HWC=lesions.image_NHWC[image] if on_skin else None,
                 mask_HW=None if mask_of is None else lesions.mask_NHW[mask_of],
+                erase_HW=lesions.mask_NHW[image] if setting.task == "transplant" else None,
             )
         )
     return jobs
@@ -249,7 +253,7 @@ def steer(
     if setting.task == "edit":
         mask_NHW = lesions.mask_NHW[[image for image, _ in pairs]]
     elif segment is None:
-        raise ValueError("whole images have no mask: a segmenter is needed to measure them")
+        raise ValueError(f"{setting.task}: a segmenter is needed to find the lesion that came out")
     else:
         mask_NHW = segment(image_NHWC)
     measured_NM = measure_all(image_NHWC, mask_NHW, measure, workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from lfvar.evaluation.teacher_forcing import score_tokens
 from lfvar.evaluation.transformer_report import TransformerReport, describe, render_page, write_report
 from lfvar.measure.run import read_table
 from lfvar.measure.schema import FEATURE_NAMES
-from lfvar.metrics.control import control_table, summarise_control, type_spreads
+from lfvar.metrics.control import control_table, type_spreads
 from lfvar.prepare import find_prepared, require_prepared
 from lfvar.sampling.guidance import Guidance
 from lfvar.synthesizer import Synthesizer
@@ -59,6 +59,9 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
         raise ConfigError("ckpt is not set: there is no transformer", cure="set ckpt=<run folder of experiment=var>")
     if cfg.measure is None:
         raise ConfigError("~measure leaves nothing to compare with what is asked", cure="leave ~measure out")
+    tasks = TASKS if cfg.tasks is None else tuple(cfg.tasks)
+    if unknown := sorted(set(tasks) - set(TASKS)):
+        raise ConfigError(f"tasks names {', '.join(unknown)}", cure=f"choose among {', '.join(TASKS)}")
     if cfg.samples < 0:
         raise ConfigError(f"samples={cfg.samples} is out of range", cure="use 0 (one per image) or more")
     guidances = read_guidances(cfg.guidance)
@@ -99,12 +102,12 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
             "workers": cfg.measure.workers or 1,
         }
         steered = []
-        for setting in plan_settings(guidances, synthesizer, has_segmenter=segment is not None):
+        for setting in plan_settings(tasks, guidances, synthesizer, has_segmenter=segment is not None):
             steered.append(steer(synthesizer.run, lesions, pairs, setting, **shared))
             print(describe(steered[-1]), flush=True)
         report = TransformerReport(
             tokens=tokens,
-            ceiling=summarise_control(ceiling_of(lesions, synthesizer, spreads, shared)),
+            ceilings=ceilings_of(lesions, synthesizer, spreads, shared),
             steered=steered,
             about={
                 "transformer": str(cfg.ckpt),
@@ -143,13 +146,15 @@ def read_guidances(pairs: Sequence[Sequence[float]]) -> list[Guidance]:
     return [Guidance(class_strength=float(c), measurement_strength=float(m)) for c, m in pairs]
 
 
-def plan_settings(guidances: Sequence[Guidance], synthesizer: Synthesizer, *, has_segmenter: bool) -> list[Setting]:
-    """All rows: every guidance with everything told, then less told without guidance.
+def plan_settings(
+    wanted: Collection[str], guidances: Sequence[Guidance], synthesizer: Synthesizer, *, has_segmenter: bool
+) -> list[Setting]:
+    """All rows: every guidance with everything told, then less told without guidance, then the type alone with most.
 
     Edits are also told what does not contradict their skin, with the first two strengths.
     """
     conditioning = synthesizer.net.conditioning
-    tasks = [task for task in TASKS if task == "edit" or has_segmenter]
+    tasks = [task for task in TASKS if task in wanted and (task == "edit" or has_segmenter)]
     if conditioning.regions is None:
         tasks = [task for task in tasks if task != "placed"]
     settings = []
@@ -167,6 +172,9 @@ def plan_settings(guidances: Sequence[Guidance], synthesizer: Synthesizer, *, ha
             settings += [Setting(task, "relative", guidance) for guidance in dict.fromkeys(guidances[:2])]
         less: tuple[Told, ...] = ("type", "nothing")
         settings += [Setting(task, told, Guidance()) for told in less]
+        strongest = max(guidance.class_strength for guidance in guidances)
+        if strongest > 0:
+            settings.append(Setting(task, "type", Guidance(class_strength=strongest, measurement_strength=0.0)))
     return settings
 
 
@@ -251,17 +259,30 @@ def in_batches(image_NHWC: NDArray[np.uint8], size: int = 64) -> list[torch.Tens
     return list(image_NCHW.split(size))
 
 
-def ceiling_of(
+def ceilings_of(
     lesions: Lesions, synthesizer: Synthesizer, spreads: Mapping[str, NDArray[np.float64]], shared: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Control that the tokenizer would allow: every lesion, asked for itself, comes back as its reconstruction."""
+) -> dict[str, pd.DataFrame]:
+    """Control that the judges would allow: every lesion, asked for itself, comes back as it is or reconstructed.
+
+    Returns:
+        Control tables: of reconstructions in their true masks; with a segmenter, of real images and of reconstructions
+        in the masks that it finds.
+    """
     device = next(synthesizer.tokenizer.parameters()).device
     pieces = []
     for batch in in_batches(lesions.image_NHWC):
         recon_BCHW = synthesizer.tokenizer.decode_ids(synthesizer.tokenizer.encode_ids(batch.to(device)))
         pieces.append(((recon_BCHW + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
-    got_NM = measure_all(np.concatenate(pieces), lesions.mask_NHW, shared["measure"], shared["workers"])
-    return control_table(lesions.values_NM, got_NM, lesions.label_N, spreads)
+    recon_NHWC, segment = np.concatenate(pieces), shared["segment"]
+    judged = {"tokenizer": (recon_NHWC, lesions.mask_NHW)}
+    if segment is not None:
+        judged["segmenter"] = (lesions.image_NHWC, segment(lesions.image_NHWC))
+        judged["tokenizer, segmenter"] = (recon_NHWC, segment(recon_NHWC))
+    tables = {}
+    for name, (image_NHWC, mask_NHW) in judged.items():
+        got_NM = measure_all(image_NHWC, mask_NHW, shared["measure"], shared["workers"])
+        tables[name] = control_table(lesions.values_NM, got_NM, lesions.label_N, spreads)
+    return tables
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

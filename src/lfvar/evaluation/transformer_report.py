@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lfvar.data.imageio import write_png
 from lfvar.evaluation.steering import Lesions, Steered, Task
 from lfvar.figures.panels import RGB
 from lfvar.figures.steering import draw_steered
+from lfvar.metrics.control import summarise_control
 from lfvar.metrics.tokenizer_page import table
 
 FEATURES = (
@@ -41,8 +43,8 @@ class TransformerReport:
 
     tokens: dict[str, dict[str, float]]
     """From `score_tokens`."""
-    ceiling: dict[str, dict[str, Any]]
-    """`summarise_control` of reconstructions: what the tokenizer alone would reach."""
+    ceilings: dict[str, pd.DataFrame]
+    """Control tables of real lesions asked for themselves: what tokenizer and segmenter would allow."""
     steered: list[Steered]
     about: dict[str, Any]
     notes: list[str]
@@ -63,7 +65,7 @@ class TransformerReport:
         return {
             "about": self.about,
             "tokens": self.tokens,
-            "ceiling": self.ceiling,
+            "ceilings": {name: summarise_control(table) for name, table in self.ceilings.items()},
             "settings": self.rows.astype(object).where(self.rows.notna(), None).to_dict("records"),
             "notes": self.notes,
         }
@@ -89,8 +91,9 @@ def render_page(report: TransformerReport) -> str:
         "## Control\n\nSpearman between asked and measured, median over measurements; donors are other lesions of the "
         "split. Within types: after each type's mean is taken away. Error in units of the type's spread. FD: Fréchet "
         "distance of measurements to the donors'. Told relative: without lightness and colour in themselves, which "
-        "contradict a donor's contrast on other skin. Rows that are told less are the floor, the last row is the "
-        "tokenizer's own ceiling.",
+        "contradict a donor's contrast on other skin. Rows that are told less are the floor. The last rows are "
+        "ceilings: real lesions, reconstructed by the tokenizer, measured in their own masks or in those that the "
+        "segmenter finds.",
         _control_table(report),
         "## Single measurements\n\nSpearman between asked and measured.",
         _feature_table(report),
@@ -133,7 +136,7 @@ def draw_task(
     rows = (sorted(first) + [row for row in range(len(pairs)) if row not in first])[:num_rows]
     images, donors = ([pair[place] for pair in pairs] for place in (0, 1))
     given = {"asked for": (lesions.image_NHWC[donors], lesions.mask_NHW[donors])}
-    if task == "edit":
+    if task in ("edit", "transplant"):
         given = {"source": (lesions.image_NHWC[images], lesions.mask_NHW[images])} | given
     made = {
         ", ".join(_names(item)[1:]): (item.image_NHWC, item.mask_NHW) for item in steered if item.setting.task == task
@@ -168,18 +171,23 @@ def _control_table(report: TransformerReport) -> str:
         numbers = (_show(row[name]) for name in columns.values())
         rows.append((*_names(item), *numbers, _show(row["frechet_measurements"], 1)))
     groups = ("histogram", "texture", "clinical", "depends on the image")
-    whole = report.ceiling["depends on the image"]
-    ceiling = [*(report.ceiling[group]["spearman_median"] for group in groups), whole["within_type_median"]]
-    ceiling.append(whole["error_median"])
-    rows.append(("tokenizer", "–", "–", *(_show(value) for value in ceiling), "–", "–", "–"))
+    for name, control in report.ceilings.items():
+        parts = summarise_control(control)
+        whole = parts["depends on the image"]
+        ceiling = [*(parts[group]["spearman_median"] for group in groups)]
+        ceiling += [whole["within_type_median"], whole["error_median"]]
+        ceiling.append(parts["from the mask"]["spearman_median"] if "segmenter" in name else math.nan)
+        rows.append((f"ceiling: {name}", "–", "–", *(_show(value) for value in ceiling), "–", "–"))
     return table(("task", "told", "guidance", *columns, "FD"), rows)
 
 
 def _feature_table(report: TransformerReport) -> str:
+    controls = {", ".join(_names(item)): item.control for item in report.steered}
+    controls |= {f"ceiling: {name}": control for name, control in report.ceilings.items()}
     rows = []
-    for item in report.steered:
-        spearman = item.control.set_index("feature")["spearman"]
-        rows.append((", ".join(_names(item)), *(_show(spearman[name]) for name in FEATURES)))
+    for name, control in controls.items():
+        spearman = control.set_index("feature")["spearman"]
+        rows.append((name, *(_show(spearman[feature]) for feature in FEATURES)))
     return table(("", *(name.split("_", 1)[1].replace("_", " ") for name in FEATURES)), rows)
 
 

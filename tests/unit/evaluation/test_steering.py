@@ -107,6 +107,11 @@ def test_jobs_ask_for_the_donor_in_the_place_of_the_image(lesions):
     assert whole.image_HWC is None
     assert whole.mask_HW is None
     assert AREA in whole.measurements
+    moved = plan_jobs(lesions, [(0, 5)], Setting("transplant", "all", Guidance()))[0]
+    assert (moved.image_HWC == lesions.image_NHWC[0]).all()
+    assert (moved.mask_HW == lesions.mask_NHW[5]).all()
+    assert (moved.erase_HW == lesions.mask_NHW[0]).all()
+    assert AREA in moved.measurements
     placed = plan_jobs(lesions, [(0, 5)], Setting("placed", "all", Guidance()))[0]
     assert placed.image_HWC is None
     assert (placed.mask_HW == lesions.mask_NHW[5]).all()
