@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     import torch
 
 
+def device_of_process(name: str, number: int) -> str:
+    """The name of the device for one of several processes: GPUs are given out in turn."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{number % count}" if count and name in ("auto", "cuda") else name
+
+
 def pick_device(name: str | torch.device) -> torch.device:
     """The device of that name; "auto" is CUDA where there is one.
 

@@ -86,9 +86,21 @@ def test_without_judges_edits_are_still_measured_and_the_rest_is_said(run):
     assert any("classifier" in note for note in report.notes)
 
 
+def test_two_processes_make_what_one_makes(run, place):
+    words = ["guidance=[[1,1]]", "samples=5", "tasks=[transplant]", f"segmenter={place / 'segmenter.ckpt'}"]
+    one, two = run(*words), run(*words, "processes=2")
+    assert len(one.steered) == len(two.steered) == 4
+    for alone, shared in zip(one.steered, two.steered, strict=True):
+        assert (alone.raw_NHWC == shared.raw_NHWC).all()
+        assert (alone.image_NHWC == shared.image_NHWC).all()
+    pd.testing.assert_frame_equal(one.features, two.features)
+
+
 def test_what_does_not_fit_is_an_error(run):
     with pytest.raises(ConfigError, match="list of pairs"):
         run("guidance=[[1,2,3]]")
+    with pytest.raises(ConfigError, match="processes=0"):
+        run("processes=0")
     with pytest.raises(ConfigError, match="names everywhere"):
         run("tasks=[edit,everywhere]")
     with pytest.raises(ConfigError, match="ckpt is not set"):

@@ -119,6 +119,7 @@ class EvaluateRoot(CommandRoot):
     classifier: str | None = None  # judges types: a .ckpt of experiment=classifier
     segmenter: str | None = None  # finds lesions in whole images: a .ckpt of experiment=segmenter
     tasks: list[str] | None = None  # transformer: edit, transplant, placed, whole; None: all that can be judged
+    processes: int = 1  # transformer: of this command, to make images in; GPUs get one each in turn
     samples: int = 0  # transformer: images per setting; 0: one per image of the split
     guidance: list[Any] = field(default_factory=lambda: [[0, 0]])  # pairs: strengths for type, measurements
     filters: Group = field(default_factory=dict)  # transformer: temperature, top-k, top-p

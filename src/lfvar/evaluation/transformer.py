@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,12 @@ from lfvar.data.measurements import MeasurementRows
 from lfvar.ending import show_ending
 from lfvar.errors import ConfigError, DataError
 from lfvar.evaluation.common import split_dataset, training_standardiser, with_image_size
+from lfvar.evaluation.shared_run import OpenSynthesizer, SharedRun
 from lfvar.evaluation.steering import (
     TASKS,
     Classify,
     Lesions,
+    Run,
     Segment,
     Setting,
     choose_donors,
@@ -64,6 +67,8 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
         raise ConfigError(f"tasks names {', '.join(unknown)}", cure=f"choose among {', '.join(TASKS)}")
     if cfg.samples < 0:
         raise ConfigError(f"samples={cfg.samples} is out of range", cure="use 0 (one per image) or more")
+    if cfg.processes < 1:
+        raise ConfigError(f"processes={cfg.processes} is out of range", cure="use 1 or more")
     guidances = read_guidances(cfg.guidance)
     synthesizer = Synthesizer.from_run(Path(cfg.ckpt), tokenizer=cfg.tokenizer, weights=cfg.weights, device=cfg.device)
     cfg = with_image_size(cfg, synthesizer.image_size)
@@ -102,9 +107,13 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
             "workers": cfg.measure.workers or 1,
         }
         steered = []
-        for setting in plan_settings(tasks, guidances, synthesizer, has_segmenter=segment is not None):
-            steered.append(steer(synthesizer.run, lesions, pairs, setting, **shared))
-            print(describe(steered[-1]), flush=True)
+        with ExitStack() as stack:
+            run: Run = synthesizer.run
+            if cfg.processes > 1:
+                run = stack.enter_context(SharedRun(OpenSynthesizer.of(cfg), cfg.processes))
+            for setting in plan_settings(tasks, guidances, synthesizer, has_segmenter=segment is not None):
+                steered.append(steer(run, lesions, pairs, setting, **shared))
+                print(describe(steered[-1]), flush=True)
         report = TransformerReport(
             tokens=tokens,
             ceilings=ceilings_of(lesions, synthesizer, spreads, shared),

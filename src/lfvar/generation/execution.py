@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from multiprocessing.synchronize import Lock
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,7 @@ from lfvar.data.manifest import MANIFEST_FILE, Manifest
 from lfvar.errors import DataError
 from lfvar.generation.maker import Maker
 from lfvar.generation.plan import PlannedSample
-from lfvar.processes import end_with_parent, usable_cores
+from lfvar.processes import Workers
 from lfvar.progress import ProgressBar
 
 JOURNAL = "journal"
@@ -116,10 +112,12 @@ def carry_out(
     with Journal(journal_file(folder, shard), settings) as journal, ProgressBar(total, title) as bar:
         bar.skip(total - count)
         if pending:
-            for items in _execute(pending, open_maker, min(processes, len(pending))):
-                for item in items:
-                    journal.append(item)
-                bar.advance(len(items))
+            cure = f"go on with fewer than {processes} processes or a smaller batch_size; finished images are kept"
+            with Workers(_Making(open_maker), min(processes, len(pending)), cure=cure) as workers:
+                for items in workers.spread(pending):
+                    for item in items:
+                        journal.append(item)
+                    bar.advance(len(items))
     return count
 
 
@@ -131,58 +129,15 @@ def _cut(plan: Sequence[PlannedSample], size: int) -> list[Chunk]:
     ]
 
 
-def _execute(chunks: Sequence[Chunk], open_maker: OpenMaker, processes: int) -> Iterator[list[dict[str, Any]]]:
-    if processes == 1:
-        maker = open_maker(0)
-        for indices, samples in chunks:
-            yield maker.make(indices, samples)
-        return
-    context = get_context("spawn")  # CUDA does not survive a fork
-    counter, lock = context.Value("i", 0, lock=False), context.Lock()
-    start = (os.getpid(), counter, lock, processes, open_maker)
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_enter, initargs=start)
-    try:
-        waiting = iter(chunks)
-        running: set[Future[list[dict[str, Any]]]] = set()
-        while True:
-            for indices, samples in waiting:
-                running.add(pool.submit(_make, indices, samples))
-                if len(running) > processes:
-                    break
-            if not running:
-                break
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that generates died, most likely for lack of memory",
-            cure=f"run the same command again with fewer than {processes} processes or a smaller batch_size; finished "
-            "images are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+@dataclass(frozen=True)
+class _Making:
+    """Opens what makes a chunk."""
 
+    open_maker: OpenMaker
 
-_maker: Maker | None = None  # of a spawned process
-
-
-def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_maker: OpenMaker) -> None:
-    """Set up a spawned process."""
-    global _maker
-    import torch
-
-    end_with_parent(parent)
-    with lock:
-        number = counter.value
-        counter.value += 1
-    torch.set_num_threads(max(1, usable_cores() // processes))
-    _maker = open_maker(number)
-
-
-def _make(indices: Sequence[int], samples: Sequence[PlannedSample]) -> list[dict[str, Any]]:
-    assert _maker is not None
-    return _maker.make(indices, samples)
+    def __call__(self, number: int) -> Callable[[Chunk], list[dict[str, Any]]]:
+        maker = self.open_maker(number)
+        return lambda chunk: maker.make(*chunk)
 
 
 def _settings_there(folder: Path) -> Mapping[str, Any] | None:

@@ -18,6 +18,7 @@ from lfvar.config import build
 from lfvar.data.files import hash_bytes
 from lfvar.data.generated import KIND, NAME
 from lfvar.data.manifest import SCHEMA_VERSION, Manifest, ManifestHeader, plain
+from lfvar.devices import device_of_process
 from lfvar.errors import ArtefactError, ConfigError
 from lfvar.generation.maker import Maker, Options, Originals
 from lfvar.generation.pool import Pool
@@ -200,13 +201,8 @@ class MakerOpener:
 
     def __call__(self, number: int) -> Maker:
         """The maker of the process of that number; GPUs are given out in turn."""
-        import torch
-
         cfg = OmegaConf.create(self.cfg)
-        device, count = str(cfg.device), torch.cuda.device_count()
-        if device == "cuda" or (device == "auto" and count):
-            device = f"cuda:{number % max(count, 1)}"
-        return self.around(load_synthesizer(cfg, device))
+        return self.around(load_synthesizer(cfg, device_of_process(str(cfg.device), number)))
 
     def around(self, synthesizer: Synthesizer) -> Maker:
         """The maker of a synthesiser that is loaded already."""
