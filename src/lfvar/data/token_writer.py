@@ -153,8 +153,9 @@ class _Building:
         arrays = [_reopen(folder / f"{_BUILDING}{name}", shapes[name], types[name]) for name in shapes]
         if journal.items and all(array is not None for array in arrays):
             for item in journal.items:
+                if item.get("afresh", False):
+                    done_N[:] = False
                 done_N[item["rows"]] = True
-                done_N &= not item.get("afresh", False)
         else:
             journal.append({"rows": [], "afresh": True})  # rows noted before belong to arrays that are gone
             arrays = [_create(folder / f"{_BUILDING}{name}", shapes[name], types[name]) for name in shapes]
