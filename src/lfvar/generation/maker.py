@@ -24,6 +24,7 @@ from lfvar.sampling.composite import mask_in_original, paste_into_original
 from lfvar.sampling.editing import EditConfig, Job, Result
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.skin import cover_with_skin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,12 +190,17 @@ class Maker:
                 cure="prepare the data again, or set data.root to the dataset that was prepared",
             )
         assert job.mask_HW is not None
+        editing, original_HWC = self.options.editing, pair.image_HWC
         painted_HW = mask_in_original(job.mask_HW, row.frame, height, width)
         if pair.mask_HW is not None:  # the photograph's own outline is finer, and the old lesion goes in any case
-            painted_HW = pair.mask_HW if sample.mask.is_source else painted_HW | pair.mask_HW
-        return paste_into_original(
-            pair.image_HWC, painted_HW, row.frame, result.raw_HWC, feather=self.options.editing.feather
-        )
+            if sample.mask.is_source:
+                painted_HW = pair.mask_HW
+            elif editing.cover:
+                margin = editing.fill_margin * row.frame.width / width
+                original_HWC = cover_with_skin(original_HWC, painted_HW | pair.mask_HW, margin=margin)
+            else:
+                painted_HW = painted_HW | pair.mask_HW
+        return paste_into_original(original_HWC, painted_HW, row.frame, result.raw_HWC, feather=editing.feather)
 
 
 def provenance_of(sample: PlannedSample, hashes: Mapping[str, str]) -> Provenance:

@@ -27,6 +27,7 @@ from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.masking import Kept, keep_as_published, keep_outside
 from lfvar.sampling.sampler import sample
+from lfvar.sampling.skin import cover_with_skin
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class EditConfig:
     """Choose kept tokens again at each scale, as the ones nearest to what the sum so far lacks of the source."""
     composite: bool = True
     """Put the painted pixels into the source: outside the mask, its bytes. Off: all pixels are the decoder's."""
+    cover: bool = True
+    """Where the new lesion leaves the old one bare (`Job.erase_HW`), continue the skin around it, texture included, and
+    paint inside the new mask alone, so that its outline shows. Off: what the decoder paints there."""
     feather: float = 0.03
     """Width of the transition inside the mask, as a share of the image's side; 0: a hard edge."""
     match_skin: bool = False
@@ -257,5 +261,10 @@ def _finish(job: Job, raw_HWC: NDArray[np.uint8], ids_L: NDArray[np.int64], conf
     if config.match_skin:
         # The painted lesion may reach as far beyond its mask as an old one, and the decoder blurs: twice that margin.
         raw_HWC = match_skin(job.image_HWC, raw_HWC, painted_HW, round(2 * config.fill_margin * raw_HWC.shape[0]))
-    image_HWC = composite(job.image_HWC, raw_HWC, painted_HW, config.feather) if config.composite else raw_HWC
-    return Result(image_HWC, raw_HWC, job.mask_HW, ids_L)
+    if not config.composite:
+        return Result(raw_HWC, raw_HWC, job.mask_HW, ids_L)
+    source_HWC = job.image_HWC
+    if config.cover and job.mask_HW is not None and job.erase_HW is not None:
+        source_HWC = cover_with_skin(source_HWC, painted_HW, margin=config.fill_margin)
+        painted_HW = job.mask_HW
+    return Result(composite(source_HWC, raw_HWC, painted_HW, config.feather), raw_HWC, job.mask_HW, ids_L)

@@ -42,7 +42,7 @@ def fill_hole(image_BCHW: Tensor, mask_B1HW: Tensor, margin: int = 2) -> Tensor:
         A new tensor BCHW, float32; outside mask and margin exactly the image.
     """
     image_BCHW = image_BCHW.float()
-    hole_B1HW = _widen((mask_B1HW > 0).float(), margin)
+    hole_B1HW = widen((mask_B1HW > 0).float(), margin)
     known_B1HW = 1 - hole_B1HW
     has_skin_B111 = known_B1HW.amax(dim=(1, 2, 3), keepdim=True) > 0
     known_B1HW = torch.where(has_skin_B111, known_B1HW, 1 - (mask_B1HW > 0).float())
@@ -53,7 +53,7 @@ def fill_hole(image_BCHW: Tensor, mask_B1HW: Tensor, margin: int = 2) -> Tensor:
     return _stretch(image_BCHW * known_B1HW, known_B1HW)
 
 
-def _widen(hole_B1HW: Tensor, margin: int) -> Tensor:
+def widen(hole_B1HW: Tensor, margin: int) -> Tensor:
     """Grow by a disc-like neighbourhood: a square and a cross in turn make an octagon."""
     cross = torch.tensor([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]], device=hole_B1HW.device)[None, None]
     for step in range(margin):

@@ -12,6 +12,7 @@ from lfvar.sampling.editing import EditConfig, Job, Sources, edit_batch
 from lfvar.sampling.filling import fill_hole
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.skin import cover_with_skin
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,13 @@ def test_what_is_erased_is_painted_too(net, tokenizer):
     assert not changed[~(job.mask_HW | job.erase_HW)].any()
     assert changed[job.erase_HW].mean() > 0.5
     assert np.array_equal(result.mask_HW, job.mask_HW)
+    uncovered = run(net, tokenizer, [job], EditConfig(cover=False))[0]
+    assert np.array_equal(uncovered.raw_HWC, result.raw_HWC)
+    assert (uncovered.image_HWC != result.image_HWC).any()
+    # the old lesion is covered with skin of the source, not with what was painted
+    skin = cover_with_skin(job.image_HWC, job.painted)
+    bare = job.erase_HW & ~job.mask_HW
+    assert np.array_equal(result.image_HWC[bare], skin[bare])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_what_is_erased_is_painted_too(net, tokenizer):
         EditConfig(fill=False),
         EditConfig(requantise=False),
         EditConfig(published_masks=True),
-        EditConfig(ring=0, num_kept_scales=1, feather=0),
+        EditConfig(ring=0, num_kept_scales=1),
         EditConfig(composite=False),
         EditConfig(match_skin=True),
     ],

@@ -1,0 +1,105 @@
+"""Skin in the place of a lesion, in pixels: a lesion that a new one leaves bare is covered with what lies around it.
+
+Colour: the membrane of `lfvar.sampling.filling`. Texture: what the skin nearby has beyond its own low-pass, moved here
+as a whole, so that it keeps its grain and hairs. Which move shows most skin is found by correlating hole and skin.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lfvar.sampling.filling import SKIN_MARGIN, fill_hole, widen
+
+_BLUR = 0.02
+"""σ of the low-pass that parts colour from texture, as a share of the image's width."""
+_GRID = 48
+"""Moves are searched on a grid of at most that many cells along the longer side."""
+_MOVES = 4
+"""So many moves at most: what one does not cover, because it shows a lesion or no image, the next one does."""
+
+
+def cover_with_skin(
+    image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], *, margin: float = SKIN_MARGIN
+) -> NDArray[np.uint8]:
+    """Put skin over a part of an image. The edge is hard: what would shine through a soft one is the lesion.
+
+    Args:
+        image_HWC: Every byte outside the hole comes back.
+        hole_HW: True = covered.
+        margin: By how much the lesion may reach beyond the hole: skin is looked for further out.
+
+    Returns:
+        A new image. Without any skin around the hole it is flat there; where no texture is near, smooth.
+    """
+    if not hole_HW.any():
+        return image_HWC.copy()
+    pixels = round(margin * image_HWC.shape[1])
+    colour_HWC = _membrane(image_HWC, hole_HW, pixels)
+    skin_HWC = np.clip(np.round(colour_HWC + _moved_texture(image_HWC, hole_HW, pixels)), 0, 255).astype(np.uint8)
+    return np.where(hole_HW[..., None], skin_HWC, image_HWC)
+
+
+def _membrane(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int) -> NDArray[np.float32]:
+    image_1CHW = torch.from_numpy(image_HWC.transpose(2, 0, 1).astype(np.float32))[None]
+    return np.asarray(fill_hole(image_1CHW, _tensor(hole_HW), margin)[0].permute(1, 2, 0).numpy())
+
+
+def _moved_texture(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int) -> NDArray[np.float32]:
+    """Texture for the hole, (H, W, C); 0 where none was found."""
+    known_HW = ~(widen(_tensor(hole_HW), margin)[0, 0].numpy() > 0)
+    texture_HWC = _texture(image_HWC, known_HW)
+    moved_HWC = np.zeros_like(texture_HWC)
+    open_HW = hole_HW.copy()
+    for _ in range(_MOVES):
+        down, right = _best_move(open_HW, known_HW)
+        y, x = np.nonzero(open_HW)
+        inside = (y + down >= 0) & (y + down < len(known_HW)) & (x + right >= 0) & (x + right < known_HW.shape[1])
+        y, x = y[inside], x[inside]
+        shows = known_HW[y + down, x + right]
+        y, x = y[shows], x[shows]
+        moved_HWC[y, x] = texture_HWC[y + down, x + right]
+        open_HW[y, x] = False
+        if not open_HW.any() or not len(y):
+            break
+    return moved_HWC
+
+
+def _texture(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What the known pixels have beyond their low-pass, which looks at known pixels alone; 0 elsewhere."""
+    sigma = max(1.0, _BLUR * image_HWC.shape[1])
+    known_HW1 = known_HW[..., None].astype(np.float32)
+    image = image_HWC.astype(np.float32)
+    blurred_HWC = cv2.GaussianBlur(image * known_HW1, (0, 0), sigma)
+    weight_HW = cv2.GaussianBlur(known_HW1, (0, 0), sigma)
+    low_HWC = blurred_HWC / np.maximum(weight_HW, 1e-6)[..., None]
+    return np.asarray((image - low_HWC) * known_HW1, dtype=np.float32)
+
+
+def _best_move(open_HW: NDArray[np.bool_], known_HW: NDArray[np.bool_]) -> tuple[int, int]:
+    """Pixels down and to the right: the move by which the hole shows most known pixels, the shortest of these."""
+    from scipy.signal import correlate
+
+    cell = math.ceil(max(open_HW.shape) / _GRID)
+    hole_hw = _shares(open_HW, cell)
+    seen_hw = correlate(_shares(known_HW, cell), hole_hw, mode="full", method="fft")
+    # entry (i, j) belongs to a move by i - (h - 1) cells down and j - (w - 1) to the right
+    down_hw, right_hw = (np.indices(seen_hw.shape) - (np.array(hole_hw.shape) - 1)[:, None, None]).astype(np.float64)
+    distance_hw = np.hypot(down_hw, right_hw) / max(seen_hw.shape)
+    best = int(np.argmax(seen_hw - 0.01 * hole_hw.sum() * distance_hw))
+    return round(down_hw.flat[best] * cell), round(right_hw.flat[best] * cell)
+
+
+def _shares(mask_HW: NDArray[np.bool_], cell: int) -> NDArray[np.float64]:
+    """Share of each cell of a grid that a mask covers."""
+    height, width = mask_HW.shape
+    padded = np.pad(mask_HW, ((0, -height % cell), (0, -width % cell))).astype(np.float64)
+    return padded.reshape(padded.shape[0] // cell, cell, -1, cell).mean(axis=(1, 3))
+
+
+def _tensor(mask_HW: NDArray[np.bool_]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(mask_HW))[None, None].float()
