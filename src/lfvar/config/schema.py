@@ -123,6 +123,7 @@ class EvaluateRoot(CommandRoot):
     samples: int = 0  # transformer: images per setting; 0: one per image of the split
     guidance: list[Any] = field(default_factory=lambda: [[0, 0]])  # pairs: strengths for type, measurements
     filters: Group = field(default_factory=dict)  # transformer: temperature, top-k, top-p
+    editing: Group = field(default_factory=dict)  # transformer: how edits and transplants keep the skin
     generated: str | None = None  # generated: the folder of the images, written by lfvar.generate or lfvar.prepare
     generated_split: str | None = None  # generated: only its images of this split; None: all
     real: str | None = None  # generated: a folder to compare with; None: the prepared data

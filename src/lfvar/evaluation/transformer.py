@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
         raise ConfigError(f"samples={cfg.samples} is out of range", cure="use 0 (one per image) or more")
     if cfg.processes < 1:
         raise ConfigError(f"processes={cfg.processes} is out of range", cure="use 1 or more")
-    guidances = read_guidances(cfg.guidance)
+    guidances, editing = read_guidances(cfg.guidance), build(cfg.editing)
     synthesizer = Synthesizer.from_run(Path(cfg.ckpt), tokenizer=cfg.tokenizer, weights=cfg.weights, device=cfg.device)
     cfg = with_image_size(cfg, synthesizer.image_size)
     hashes = dict(synthesizer.hashes)
@@ -112,7 +113,7 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
             if cfg.processes > 1:
                 run = stack.enter_context(SharedRun(OpenSynthesizer.of(cfg), cfg.processes))
             for setting in plan_settings(tasks, guidances, synthesizer, has_segmenter=segment is not None):
-                steered.append(steer(run, lesions, pairs, setting, **shared))
+                steered.append(steer(run, lesions, pairs, replace(setting, editing=editing), **shared))
                 print(describe(steered[-1]), flush=True)
         report = TransformerReport(
             tokens=tokens,
@@ -123,6 +124,7 @@ def evaluate_transformer_run(cfg: DictConfig) -> TransformerReport | None:
                 "hashes": hashes,
                 "data": {"name": manifest.header.name, "split": cfg.split, "images": len(lesions)},
                 "samples": len(pairs),
+                "editing": asdict(editing),
                 "classifier": cfg.classifier,
                 "segmenter": cfg.segmenter,
             },
