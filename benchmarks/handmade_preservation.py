@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.interop.checkpoints import load_vqvae
 

@@ -276,7 +276,7 @@ class Synthesizer:
         sources = Sources(self.tokenizer, editing)
         for first in range(0, len(jobs), batch_size):
             batch = jobs[first : first + batch_size]
-            condition = self.asking.condition(batch)
+            condition = self.asking.condition([job.overpainted(editing.overpaint) for job in batch])
             yield from edit_batch(
                 self.net,
                 sources,

@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 
 from lfvar.config import build, compose
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ConfigError
 from lfvar.nn.var import VAR

@@ -4,7 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.lit.codebook import CodebookConfig
 from lfvar.lit.optim import OptimConfig

@@ -10,7 +10,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from lfvar.callbacks.ema import EMA
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.lit.adversary_config import AdversaryConfig
 from lfvar.lit.codebook import CodebookConfig

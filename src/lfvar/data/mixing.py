@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.generated import GENERATED_FILE, read_generated
 from lfvar.data.imageio import read_image, read_mask
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest, ManifestRow
 from lfvar.data.records import PairError
 from lfvar.data.transforms import Augment

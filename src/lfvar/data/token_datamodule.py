@@ -8,8 +8,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.dataset import LesionDataset
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.stream import Draw
 from lfvar.data.token_cache import TokenCache

@@ -8,13 +8,12 @@ unchanged, are allowed. Neither touches colour, which is diagnostic.
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the internet for its newest version on import
-import albumentations as A
 
 Augment = Literal["crops", "symmetries", "none"]
 
@@ -32,14 +31,18 @@ class Transform:
     """
 
     def __init__(self, augment: Augment, image_size: int) -> None:
-        steps: list[Any] = []
-        if augment == "crops":
-            steps.append(A.RandomResizedCrop((image_size, image_size), scale=(0.64, 1.0), ratio=(1.0, 1.0), p=0.5))
-        if augment in ("crops", "symmetries"):
-            steps.append(A.D4(p=1.0))
-        elif augment != "none":
+        if augment not in get_args(Augment):
             raise ValueError(f"augment is 'crops', 'symmetries' or 'none', got {augment!r}")
-        self.pipeline = A.Compose(steps) if steps else None
+        self.pipeline: Any = None
+        if augment == "none":
+            return
+        import albumentations as A  # takes seconds, and images as they are need none of it
+
+        steps: list[Any] = [A.D4(p=1.0)]
+        if augment == "crops":
+            crop = A.RandomResizedCrop((image_size, image_size), scale=(0.64, 1.0), ratio=(1.0, 1.0), p=0.5)
+            steps.insert(0, crop)
+        self.pipeline = A.Compose(steps)
 
     def __call__(
         self, image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.uint8], seed: int

@@ -193,13 +193,11 @@ class Maker:
         editing, original_HWC = self.options.editing, pair.image_HWC
         painted_HW = mask_in_original(job.mask_HW, row.frame, height, width)
         if pair.mask_HW is not None:  # the photograph's own outline is finer, and the old lesion goes in any case
-            if sample.mask.is_source:
-                painted_HW = pair.mask_HW
-            elif editing.cover:
+            whole_HW = pair.mask_HW if sample.mask.is_source else painted_HW | pair.mask_HW
+            if editing.cover:
                 margin = editing.fill_margin * row.frame.width / width
-                original_HWC = cover_with_skin(original_HWC, painted_HW | pair.mask_HW, margin=margin)
-            else:
-                painted_HW = painted_HW | pair.mask_HW
+                original_HWC = cover_with_skin(original_HWC, whole_HW, margin=margin)
+            painted_HW = pair.mask_HW if sample.mask.is_source else painted_HW if editing.cover else whole_HW
         return paste_into_original(original_HWC, painted_HW, row.frame, result.raw_HWC, feather=editing.feather)
 
 

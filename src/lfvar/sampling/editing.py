@@ -22,7 +22,7 @@ from lfvar.nn.precision import float32_exact
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
 from lfvar.sampling.composite import composite, match_skin
-from lfvar.sampling.filling import SKIN_MARGIN, without_lesion
+from lfvar.sampling.filling import SKIN_MARGIN, widen, without_lesion
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.masking import Kept, keep_as_published, keep_outside
@@ -52,8 +52,12 @@ class EditConfig:
     composite: bool = True
     """Put the painted pixels into the source: outside the mask, its bytes. Off: all pixels are the decoder's."""
     cover: bool = True
-    """Where the new lesion leaves the old one bare (`Job.erase_HW`), continue the skin around it, texture included, and
-    paint inside the new mask alone, so that its outline shows. Off: what the decoder paints there."""
+    """Continue the skin around the old lesion over it, texture included, and paint on that, inside the new mask alone:
+    outlines show, and no rim of the old lesion does. Off: what the decoder paints where the new lesion leaves the old
+    one bare (`Job.erase_HW`), and the old lesion below the feather."""
+    overpaint: float = 0.0
+    """By how much the mask that the net is told is larger than the one that is painted, as a share of the image's side:
+    lesions then reach the outline that was asked for, rather than fading out before it."""
     feather: float = 0.03
     """Width of the transition inside the mask, as a share of the image's side; 0: a hard edge."""
     match_skin: bool = False
@@ -66,7 +70,7 @@ class EditConfig:
         for name in ("ring", "num_kept_scales"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("fill_margin", "feather"):
+        for name in ("fill_margin", "overpaint", "feather"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise ValueError(f"{name} is a share of the image's side in [0, 0.5], got {getattr(self, name)}")
 
@@ -93,6 +97,13 @@ class Job:
         if self.mask_HW is None or self.erase_HW is None:
             return self.mask_HW
         return self.mask_HW | self.erase_HW
+
+    def overpainted(self, share: float) -> Job:
+        """The job with a mask that is larger by a share of the image's side; a whole new image as it is."""
+        if self.image_HWC is None or self.mask_HW is None or share == 0:
+            return self
+        mask_11HW = torch.from_numpy(np.ascontiguousarray(self.mask_HW))[None, None].float()
+        return replace(self, mask_HW=widen(mask_11HW, round(share * mask_11HW.shape[-1]))[0, 0].numpy() > 0)
 
     @property
     def has_skin(self) -> bool:
@@ -264,7 +275,7 @@ def _finish(job: Job, raw_HWC: NDArray[np.uint8], ids_L: NDArray[np.int64], conf
     if not config.composite:
         return Result(raw_HWC, raw_HWC, job.mask_HW, ids_L)
     source_HWC = job.image_HWC
-    if config.cover and job.mask_HW is not None and job.erase_HW is not None:
+    if config.cover and job.mask_HW is not None:
         source_HWC = cover_with_skin(source_HWC, painted_HW, margin=config.fill_margin)
         painted_HW = job.mask_HW
     return Result(composite(source_HWC, raw_HWC, painted_HW, config.feather), raw_HWC, job.mask_HW, ids_L)

@@ -82,16 +82,17 @@ def _texture(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_]) -> NDArr
 
 def _best_move(open_HW: NDArray[np.bool_], known_HW: NDArray[np.bool_]) -> tuple[int, int]:
     """Pixels down and to the right: the move by which the hole shows most known pixels, the shortest of these."""
-    from scipy.signal import correlate
-
     cell = math.ceil(max(open_HW.shape) / _GRID)
-    hole_hw = _shares(open_HW, cell)
-    seen_hw = correlate(_shares(known_HW, cell), hole_hw, mode="full", method="fft")
-    # entry (i, j) belongs to a move by i - (h - 1) cells down and j - (w - 1) to the right
-    down_hw, right_hw = (np.indices(seen_hw.shape) - (np.array(hole_hw.shape) - 1)[:, None, None]).astype(np.float64)
-    distance_hw = np.hypot(down_hw, right_hw) / max(seen_hw.shape)
-    best = int(np.argmax(seen_hw - 0.01 * hole_hw.sum() * distance_hw))
-    return round(down_hw.flat[best] * cell), round(right_hw.flat[best] * cell)
+    hole_hw, known_hw = _shares(open_HW, cell), _shares(known_HW, cell)
+    size = [2 * length - 1 for length in hole_hw.shape]
+    # The cross-correlation by Fourier transforms: entry (i, j) belongs to a move by i cells down and j to the right,
+    # negative ones at the end.
+    spectrum = np.fft.rfft2(known_hw, size) * np.conj(np.fft.rfft2(hole_hw, size))
+    seen_hw = np.fft.irfft2(spectrum, size)
+    down_h, right_w = (np.round(np.fft.fftfreq(length, 1 / length)) for length in size)
+    distance_hw = np.hypot(down_h[:, None], right_w[None]) / max(size)
+    best = np.unravel_index(np.argmax(seen_hw - 0.01 * hole_hw.sum() * distance_hw), seen_hw.shape)
+    return int(down_h[best[0]]) * cell, int(right_w[best[1]]) * cell
 
 
 def _shares(mask_HW: NDArray[np.bool_], cell: int) -> NDArray[np.float64]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.dataset import LesionDataset
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.transforms import Transform
 from lfvar.errors import ArtefactError, DataError

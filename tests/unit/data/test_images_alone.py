@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.framing import Frame, choose_frame
 from lfvar.data.imageio import read_image, read_mask
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.prepare import PrepareConfig, check_prepared, prepare
 from lfvar.data.sources.folder import Folder

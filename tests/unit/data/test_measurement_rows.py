@@ -8,7 +8,8 @@ import pytest
 import torch
 from measured_phantom import measure_copy
 
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.measurements import MeasurementRows, select_features
 from lfvar.errors import ArtefactError, ConfigError, DataError

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lfvar.data.datamodule import LoaderConfig
 from lfvar.data.generated import GeneratedRow, write_generated
 from lfvar.data.imageio import read_image, write_png
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.mixing import MixedDataModule, SyntheticImages, fill_up
 from lfvar.errors import ArtefactError, ConfigError, DataError

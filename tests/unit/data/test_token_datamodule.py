@@ -6,7 +6,7 @@ import pytest
 import torch
 from measured_phantom import measure_copy, tiny_tokenizer
 
-from lfvar.data.datamodule import LoaderConfig
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.token_cache import TokenCache, TokenizerIdentity
 from lfvar.data.token_datamodule import TokenDataModule

@@ -10,7 +10,7 @@ from torch import nn
 
 from lfvar.callbacks.best_weights import BestWeights
 from lfvar.callbacks.ema import EMA
-from lfvar.data.datamodule import LoaderConfig
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.data.mixing import MixedDataModule
 from lfvar.errors import ArtefactError, ConfigError

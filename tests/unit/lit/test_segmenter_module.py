@@ -6,7 +6,8 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lfvar.callbacks.ema import EMA
-from lfvar.data.datamodule import LesionDataModule, LoaderConfig
+from lfvar.data.datamodule import LesionDataModule
+from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ArtefactError
 from lfvar.interop.segmenters import load_segmenter
