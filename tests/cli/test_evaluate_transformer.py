@@ -59,7 +59,7 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     report = run("guidance=[[0,0],[2,1]]", "samples=9", *judges)
     settings = report.rows
     tasks = ("edit", "transplant", "placed", "whole")
-    assert list(settings["task"]) == ["edit"] * 7 + [task for task in tasks[1:] for _ in range(5)]
+    assert list(settings["task"]) == [task for task, rows in zip(tasks, (7, 7, 5, 5), strict=True) for _ in range(rows)]
     assert list(settings["told"][:7]) == ["all", "all", "relative", "relative", "type", "nothing", "type"]
     assert list(settings["class_strength"][4:7]) == [0, 0, 2]
     assert set(report.ceilings) == {"tokenizer", "segmenter", "tokenizer, segmenter"}
@@ -70,7 +70,7 @@ def test_the_report_holds_every_setting_and_is_written(run, place, tmp_path):
     assert settings["type_agreement"].between(0, 1).all()
     folder = next((tmp_path / "runs").rglob("report.json")).parent
     assert json.loads((folder / "report.json").read_text())["settings"][0]["task"] == "edit"
-    assert len(pd.read_csv(folder / "features.csv")) == 22 * 120
+    assert len(pd.read_csv(folder / "features.csv")) == 24 * 120
     assert "| edit | all | 2 / 1 |" in (folder / "report.md").read_text()
     assert "| ceiling: tokenizer, segmenter |" in (folder / "report.md").read_text()
     for task in tasks:
@@ -89,7 +89,7 @@ def test_without_judges_edits_are_still_measured_and_the_rest_is_said(run):
 def test_two_processes_make_what_one_makes(run, place):
     words = ["guidance=[[1,1]]", "samples=5", "tasks=[transplant]", f"segmenter={place / 'segmenter.ckpt'}"]
     one, two = run(*words), run(*words, "processes=2")
-    assert len(one.steered) == len(two.steered) == 4
+    assert len(one.steered) == len(two.steered) == 5
     for alone, shared in zip(one.steered, two.steered, strict=True):
         assert (alone.raw_NHWC == shared.raw_NHWC).all()
         assert (alone.image_NHWC == shared.image_NHWC).all()

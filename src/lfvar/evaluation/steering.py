@@ -14,8 +14,9 @@ What is asked is compared with what is measured (`lfvar.metrics.control`), for s
 told: `type` leaves the measurements free, `nothing` the type too. What these reach without guidance is what no
 steering reaches. What the tokenizer and the segmenter allow at most is measured on reconstructions and on real images.
 
-An edit that is told everything is asked for contradictions: a donor's lightness and its contrast go together on the
-donor's skin alone. Told `relative`, it is asked for what can be had on any skin: no lightness and colour in themselves.
+On given skin, who tells everything asks for contradictions: a donor's lightness and its contrast go together on the
+donor's skin alone. Told `relative`, a net is asked for what can be had on any skin: no lightness and colour in
+themselves.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def plan_settings(
 ) -> list[Setting]:
     """All rows: every guidance with everything told, then less told without guidance, then the type alone with most.
 
-    Edits are also told what does not contradict their skin, with the first two strengths.
+    On given skin, the net is also told what does not contradict that skin, with the first two strengths.
     """
     conditioning = synthesizer.net.conditioning
     tasks = [task for task in TASKS if task in wanted and (task == "edit" or has_segmenter)]
@@ -179,7 +179,7 @@ def plan_settings(
                 done.add(guidance)
         if not conditioning.can_drop_measurements:
             continue
-        if task == "edit":
+        if task in ("edit", "transplant"):
             settings += [Setting(task, "relative", guidance) for guidance in dict.fromkeys(guidances[:2])]
         less: tuple[Told, ...] = ("type", "nothing")
         settings += [Setting(task, told, Guidance()) for told in less]

@@ -55,7 +55,7 @@ class EditConfig:
     """Continue the skin around the old lesion over it, texture included, and paint on that, inside the new mask alone:
     outlines show, and no rim of the old lesion does. Off: what the decoder paints where the new lesion leaves the old
     one bare (`Job.erase_HW`), and the old lesion below the feather."""
-    overpaint: float = 0.0
+    overpaint: float = 0.03
     """By how much the mask that the net is told is larger than the one that is painted, as a share of the image's side:
     lesions then reach the outline that was asked for, rather than fading out before it."""
     feather: float = 0.03

@@ -195,6 +195,17 @@ def test_bf16_still_keeps_the_skin(net, tokenizer):
             assert np.array_equal(result.image_HWC[~job.mask_HW], job.image_HWC[~job.mask_HW])
 
 
+def test_the_mask_that_is_told_is_larger_by_a_share_of_the_side():
+    job = Job(0, image_HWC=picture(1), mask_HW=square(6, 6, 3))
+    told = job.overpainted(2 / 16)
+    assert np.array_equal(job.mask_HW, square(6, 6, 3))
+    assert told.mask_HW[square(5, 5, 5)].all()
+    assert told.mask_HW.sum() > 25
+    assert not told.mask_HW[~square(4, 4, 7)].any()
+    assert job.overpainted(0) is job
+    assert Job(0, mask_HW=square(6, 6, 3)).overpainted(0.2).mask_HW.sum() == 9  # a whole new image gets what was asked
+
+
 def test_nonsense_is_refused():
     for wrong in ({"ring": -1}, {"num_kept_scales": -1}, {"feather": 0.7}, {"fill_margin": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
