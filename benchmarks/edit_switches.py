@@ -38,6 +38,8 @@ SWITCHES: Mapping[str, EditConfig] = {
     "3 scales kept": EditConfig(num_kept_scales=3),
     "no fill": EditConfig(fill=False),
     "no requantisation": EditConfig(requantise=False),
+    "not covered": EditConfig(cover=False),
+    "not overpainted": EditConfig(overpaint=0.0),
     "hard edge": EditConfig(feather=0.0),
     "skin matched": EditConfig(match_skin=True),
     "LF-VAR's rule": EditConfig(published_masks=True, fill=False, requantise=False),
