@@ -38,10 +38,21 @@ def cover_with_skin(
     """
     if not hole_HW.any():
         return image_HWC.copy()
-    pixels = round(margin * image_HWC.shape[1])
-    colour_HWC = _membrane(image_HWC, hole_HW, pixels)
-    skin_HWC = np.clip(np.round(colour_HWC + _moved_texture(image_HWC, hole_HW, pixels)), 0, 255).astype(np.uint8)
-    return np.where(hole_HW[..., None], skin_HWC, image_HWC)
+    pixels, sigma = round(margin * image_HWC.shape[1]), max(1.0, _BLUR * image_HWC.shape[1])
+    around = _surroundings(hole_HW, pixels)
+    near_hwC, hole_hw = image_HWC[around], hole_HW[around]
+    skin_hwC = _membrane(near_hwC, hole_hw, pixels) + _moved_texture(near_hwC, hole_hw, pixels, sigma)
+    covered_HWC = image_HWC.copy()
+    covered_HWC[around][hole_hw] = np.clip(np.round(skin_hwC[hole_hw]), 0, 255).astype(np.uint8)
+    return covered_HWC
+
+
+def _surroundings(hole_HW: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """The part of an image that skin is taken from: as far around the hole as the hole is wide."""
+    rows, columns = (np.flatnonzero(hole_HW.any(axis=axis)) for axis in (1, 0))
+    reach = int(max(np.ptp(rows), np.ptp(columns))) + 4 * margin + 8
+    (top, bottom), (left, right) = ((int(line[0]) - reach, int(line[-1]) + 1 + reach) for line in (rows, columns))
+    return slice(max(top, 0), bottom), slice(max(left, 0), right)
 
 
 def _membrane(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int) -> NDArray[np.float32]:
@@ -49,10 +60,12 @@ def _membrane(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: 
     return np.asarray(fill_hole(image_1CHW, _tensor(hole_HW), margin)[0].permute(1, 2, 0).numpy())
 
 
-def _moved_texture(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int) -> NDArray[np.float32]:
+def _moved_texture(
+    image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int, sigma: float
+) -> NDArray[np.float32]:
     """Texture for the hole, (H, W, C); 0 where none was found."""
     known_HW = ~(widen(_tensor(hole_HW), margin)[0, 0].numpy() > 0)
-    texture_HWC = _texture(image_HWC, known_HW)
+    texture_HWC = _texture(image_HWC, known_HW, sigma)
     moved_HWC = np.zeros_like(texture_HWC)
     open_HW = hole_HW.copy()
     for _ in range(_MOVES):
@@ -69,9 +82,8 @@ def _moved_texture(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], mar
     return moved_HWC
 
 
-def _texture(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _texture(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """What the known pixels have beyond their low-pass, which looks at known pixels alone; 0 elsewhere."""
-    sigma = max(1.0, _BLUR * image_HWC.shape[1])
     known_HW1 = known_HW[..., None].astype(np.float32)
     image = image_HWC.astype(np.float32)
     blurred_HWC = cv2.GaussianBlur(image * known_HW1, (0, 0), sigma)

@@ -53,3 +53,10 @@ def test_without_skin_it_is_flat_and_without_a_hole_it_is_the_image():
     flat = cover_with_skin(image, np.ones((64, 64), bool))
     assert flat.std(axis=(0, 1)).max() < 1
     assert np.array_equal(cover_with_skin(image, np.zeros((64, 64), bool)), image)
+
+
+def test_what_is_far_away_is_not_looked_at():
+    near, hole = skin(200, 300), disc(200, 300, y=40, x=40, radius=8)
+    far = near.copy()
+    far[:, 150:] = 0
+    assert np.array_equal(cover_with_skin(near, hole)[:, :150], cover_with_skin(far, hole)[:, :150])
