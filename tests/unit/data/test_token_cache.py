@@ -157,6 +157,7 @@ def test_a_killed_run_goes_on(phantom_folder, manifest, identity, tmp_path, afte
 
 
 def write_and_die(folder, prepared, manifest, identity, after):
+    torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them
     calls = iter(range(2 * after))  # each batch of views is encoded as it is and without its lesions
 
     def encode(views_BCHW):
