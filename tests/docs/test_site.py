@@ -1,9 +1,12 @@
 """The documentation builds without a warning, needs nothing from elsewhere to be read, and leaves no formula out."""
 
+import fcntl
 import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.docs.pages import PAGES, ROOT
@@ -16,13 +19,15 @@ FORMULA = re.compile(r"(?<!\\)\$\$(.+?)\$\$", re.DOTALL)
 def site(tmp_path_factory):
     pytest.importorskip("sphinx", reason="pip install 'lfvar[docs]'")
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=560,
-    )
+    with (Path(tempfile.gettempdir()) / "lfvar-docs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # builds copy notebooks beside the pages: one at a time
+        done = subprocess.run(
+            [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(folder)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            timeout=400,
+        )
     assert done.returncode == 0, done.stderr
     return folder
 
