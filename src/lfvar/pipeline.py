@@ -251,14 +251,15 @@ def prepare_data(cfg: DictConfig, pipeline: Pipeline) -> Manifest:
 
 
 def shared_overrides(cfg: DictConfig) -> list[str]:
-    """What a user said of data and places, for every step alike."""
+    """What the experiment, and after it the user, said of data and places, for every step alike."""
     words = [f"image_size={cfg.image_size}", f"seed={cfg.seed}"]
+    chosen: list[str] = []
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         ours = ("data.", "paths.", "measure.")
         words += [f"data={hydra.runtime.choices['data']}"]
-        words += [word for word in hydra.overrides.task if word.lstrip("+~").startswith(ours)]
-    return words
+        chosen = [word for word in hydra.overrides.task if word.lstrip("+~").startswith(ours)]
+    return [*words, *cfg.shared, *chosen]
 
 
 def report(pipeline: Pipeline, page: Path, seconds: float) -> None:

@@ -28,7 +28,7 @@ from lfvar.measure.profiles import PROFILES_FILE, Profiles
 from lfvar.measure.standardise import Standardiser
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
-from lfvar.sampling.asking import Asking, resolve_words
+from lfvar.sampling.asking import Asking, Rest, resolve_words
 from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
@@ -200,6 +200,7 @@ class Synthesizer:
         *,
         type: str | None = None,
         measurements: Mapping[str, Amount] | None = None,
+        rest: Rest = "none",
         seeds: Sequence[int] = (0,),
         **settings: Any,
     ) -> NDArray[np.uint8]:
@@ -213,6 +214,8 @@ class Synthesizer:
             mask: (H, W), True (or above 0) = paint here.
             type: Lesion type; None: any.
             measurements: Numbers in natural units, or words ("high") for quantiles of the type.
+            rest: All other measurements ("expected", "sampled": of the type). Dozens say how dark a lesion is, and a
+                small model goes by the majority.
             seeds: One image each.
             **settings: `guidance`, `filters`, `editing`, `batch_size` of `run`.
 
@@ -230,18 +233,22 @@ class Synthesizer:
                 cure="read them with lfvar.data.imageio.read_image and read_mask",
             )
         photograph = Photograph.frame_lesion(image, mask, self.image_size)
-        asked = self._resolve(measurements, type)
-        jobs = [Job(seed, type, asked, photograph.square_HWC, photograph.mask_HW) for seed in seeds]
+        asked = self._resolve(measurements, type, rest, photograph.mask_HW, seeds)
+        jobs = [
+            Job(seed, type, values, photograph.square_HWC, photograph.mask_HW)
+            for seed, values in zip(seeds, asked, strict=True)
+        ]
         self._warn(jobs)
         results = self.run(jobs, **settings)
-        feather = (settings.get("editing") or EditConfig()).feather
-        return np.stack([photograph.put_back(result, feather) for result in results])
+        editing = settings.get("editing") or EditConfig()
+        return np.stack([photograph.put_back(result, editing) for result in results])
 
     def synthesize(
         self,
         type: str | None = None,
         *,
         measurements: Mapping[str, Amount] | None = None,
+        rest: Rest = "none",
         mask: NDArray[Any] | None = None,
         seeds: Sequence[int] = (0,),
         **settings: Any,
@@ -251,6 +258,7 @@ class Synthesizer:
         Args:
             type: Lesion type; None: any.
             measurements: As in `edit`.
+            rest: As in `edit`.
             mask: (S, S) at the model's size, where the lesion shall lie; None: anywhere.
             seeds: One image each.
             **settings: `guidance`, `filters`, `batch_size` of `run`.
@@ -258,9 +266,9 @@ class Synthesizer:
         Returns:
             uint8 (S, H, W, 3) at the model's size.
         """
-        asked = self._resolve(measurements, type)
         mask_HW = None if mask is None else np.asarray(mask) > 0
-        jobs = [Job(seed, type, asked, mask_HW=mask_HW) for seed in seeds]
+        asked = self._resolve(measurements, type, rest, mask_HW, seeds)
+        jobs = [Job(seed, type, values, mask_HW=mask_HW) for seed, values in zip(seeds, asked, strict=True)]
         self._warn(jobs)
         return np.stack([result.image_HWC for result in self.run(jobs, **settings)])
 
@@ -288,9 +296,18 @@ class Synthesizer:
                 watch=watch,
             )
 
-    def _resolve(self, measurements: Mapping[str, Amount] | None, label: str | None) -> dict[str, float]:
+    def _resolve(
+        self,
+        measurements: Mapping[str, Amount] | None,
+        label: str | None,
+        rest: Rest,
+        mask_HW: NDArray[np.bool_] | None,
+        seeds: Sequence[int],
+    ) -> list[dict[str, float]]:
+        """What each seed is asked for."""
         self.asking.require_type(label)
-        return resolve_words(measurements or {}, label, self.profiles)
+        stated = resolve_words(measurements or {}, label, self.profiles)
+        return self.asking.complete(stated, label, self.profiles, rest, mask_HW, seeds)
 
     def _warn(self, jobs: Sequence[Job]) -> None:
         for message in self.check(jobs[:1]):  # the same is asked of all

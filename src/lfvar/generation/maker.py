@@ -20,11 +20,11 @@ from lfvar.generation.masks import render_mask
 from lfvar.generation.plan import PlannedSample
 from lfvar.generation.pool import Pool
 from lfvar.measure.mask_only import measure_mask
-from lfvar.sampling.composite import mask_in_original, paste_into_original
+from lfvar.sampling.composite import mask_in_original
 from lfvar.sampling.editing import EditConfig, Job, Result
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
-from lfvar.sampling.skin import cover_with_skin
+from lfvar.sampling.photograph import paste_edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,15 +190,12 @@ class Maker:
                 cure="prepare the data again, or set data.root to the dataset that was prepared",
             )
         assert job.mask_HW is not None
-        editing, original_HWC = self.options.editing, pair.image_HWC
-        painted_HW = mask_in_original(job.mask_HW, row.frame, height, width)
-        if pair.mask_HW is not None:  # the photograph's own outline is finer, and the old lesion goes in any case
-            whole_HW = pair.mask_HW if sample.mask.is_source else painted_HW | pair.mask_HW
-            if editing.cover:
-                margin = editing.fill_margin * row.frame.width / width
-                original_HWC = cover_with_skin(original_HWC, whole_HW, margin=margin)
-            painted_HW = pair.mask_HW if sample.mask.is_source else painted_HW if editing.cover else whole_HW
-        return paste_into_original(original_HWC, painted_HW, row.frame, result.raw_HWC, feather=editing.feather)
+        mask_HW = mask_in_original(job.mask_HW, row.frame, height, width)
+        if sample.mask.is_source and pair.mask_HW is not None:
+            mask_HW = pair.mask_HW  # the photograph's own outline is finer
+        return paste_edit(
+            pair.image_HWC, mask_HW, row.frame, result.raw_HWC, self.options.editing, erase_HW=pair.mask_HW
+        )
 
 
 def provenance_of(sample: PlannedSample, hashes: Mapping[str, str]) -> Provenance:

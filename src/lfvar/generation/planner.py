@@ -139,7 +139,7 @@ class Planner:
             label,
             measured=self.pool.measurements_of(source.image_id) if base == "source" and source else {},
             seed=seed,
-            given={**(self.masks.given(mask) if base == "sampled" else {}), **told},
+            given={**(self.masks.given(mask) if base in ("expected", "sampled") else {}), **told},
         )
         asked = {**vector, **{name: value for name, value in told.items() if name in self.vectors.names}}
         return PlannedSample(

@@ -11,7 +11,7 @@ from lfvar.sampling.asking import WORDS
 
 Mode = Literal["intra", "inter", "matrix", "sweep", "balance", "whole", "prompt"]
 MODES: tuple[str, ...] = get_args(Mode)
-Base = Literal["source", "mean", "sampled", "none"]
+Base = Literal["source", "mean", "expected", "sampled", "none"]
 MaskKind = Literal["source", "file", "bank", "drawn", "none"]
 Others = Literal["fixed", "follow", "free"]
 Split = Literal["train", "val", "test"]
@@ -45,9 +45,9 @@ class AskConfig:
     """Types to paint; None: the source's own (intra, sweep), all others (inter), all (matrix, whole), those that lack
     images (balance)."""
     measurements: Base | None = None
-    """Where measurements come from: the `source` image, the `mean` of the type's profile, a vector `sampled` from it
-    that goes with the mask, or `none` (left free). None: source for intra and sweep, mean for inter and matrix, sampled
-    for balance and whole, none for prompt."""
+    """Where measurements come from: the `source` image, the `mean` of the type's profile, what is `expected` beside
+    mask and stated values, a vector `sampled` that goes with them, or `none` (left free). None: source for intra and
+    sweep, mean for inter and matrix, sampled for balance and whole, none for prompt."""
     set: Mapping[str, float | str] = field(default_factory=dict)
     """Measurements that are stated on top: a number in natural units, or "very low" to "very high"."""
     num_samples: int | None = None

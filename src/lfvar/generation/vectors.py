@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from lfvar.errors import ConfigError
 from lfvar.generation.masks import FROM_MASK
 from lfvar.generation.settings import Base
-from lfvar.measure.profiles import Profiles, TypeProfile
+from lfvar.measure.profiles import Profiles
 
 Vector = dict[str, float]
 
@@ -32,11 +32,11 @@ class Vectors:
         """What is asked before anything is stated on top; never what only a mask decides.
 
         Args:
-            kind: source, mean, sampled or none.
+            kind: source, mean, expected, sampled or none.
             label: The asked type.
             measured: Of the source (`source`).
             seed: Of the draw (`sampled`).
-            given: Measurements that the draw must go with: those of the mask, and stated ones.
+            given: What `expected` and `sampled` ones must go with: measurements of the mask, and stated ones.
 
         Raises:
             ConfigError: When a profile is needed and there is none.
@@ -51,7 +51,10 @@ class Vectors:
                 found = _plain(profiles.typical(label))
             else:
                 known = {name: value for name, value in given.items() if name in profiles.names}
-                found = _plain(profiles.sample(label, [seed], known).iloc[0])
+                if kind == "expected":
+                    found = _plain(profiles.expected(label, known))
+                else:
+                    found = _plain(profiles.sample(label, [seed], known).iloc[0])
         return {name: float(found[name]) for name in self.names if math.isfinite(found.get(name, math.nan))}
 
     def follow(self, vector: Mapping[str, float], label: str, feature: str, value: float) -> Vector:
@@ -68,7 +71,7 @@ class Vectors:
         profile = self.require_profiles("sweep.others=follow").of(label)
         index = {name: column for column, name in enumerate(self.require_profiles("").names)}
         start = vector.get(feature, float(profile.quantile(0.5)[index[feature]]))
-        step = _score(profile, index[feature], value) - _score(profile, index[feature], start)
+        step = profile.score(index[feature], value) - profile.score(index[feature], start)
         moved: Vector = {}
         for name, before in vector.items():
             column = index[name]
@@ -77,7 +80,7 @@ class Vectors:
             if name in FROM_MASK or not np.isfinite(knots).all():
                 moved[name] = before
                 continue
-            score = _score(profile, column, before)
+            score = profile.score(column, before)
             quantile = np.interp(ndtr([score, score + tie * step]), np.linspace(0, 1, len(knots)), knots)
             moved[name] = before + float(quantile[1] - quantile[0])  # a value beyond the profile keeps its distance
         moved[feature] = value
@@ -133,11 +136,3 @@ class Vectors:
 
 def _plain(values: pd.Series[float]) -> Vector:
     return {str(name): float(value) for name, value in values.items()}
-
-
-def _score(profile: TypeProfile, column: int, value: float) -> float:
-    """The normal quantile of a value among its type; beyond the observed range, that of its end."""
-    knots = profile.knots_KM[:, column]
-    left, right = (np.searchsorted(knots, value, side) / len(knots) for side in ("left", "right"))
-    margin = 0.5 / max(profile.count, 1)
-    return float(ndtri(np.clip((left + right) / 2, margin, 1 - margin)))

@@ -79,10 +79,7 @@ class TypeProfile:
         known = list(given)
         if known:
             # Matheron's rule: a free draw moved by the regression on what it missed has the conditional distribution.
-            wanted = np.array([self._score(index, value) for index, value in given.items()])
-            inner = self.correlation_MM[np.ix_(known, known)]
-            weights = np.linalg.lstsq(inner, wanted - z_M[known], rcond=1e-6)[0]
-            z_M = z_M + self.correlation_MM[:, known] @ weights
+            z_M = z_M + self._regress(known, self._scores(given) - z_M[known])
         values_M = self._marginals(ndtr(z_M))
         pattern = int(np.searchsorted(np.cumsum(self.pattern_counts_P) / self.pattern_counts_P.sum(), chance, "right"))
         values_M[~self.patterns_PM[pattern]] = np.nan
@@ -90,14 +87,22 @@ class TypeProfile:
             values_M[index] = value
         return values_M
 
-    def _marginals(self, probability_M: NDArray[np.float64]) -> NDArray[np.float64]:
-        position = probability_M * (len(self.knots_KM) - 1)
-        below = np.clip(position.astype(np.int64), 0, len(self.knots_KM) - 2)
-        columns = np.arange(self.knots_KM.shape[1])
-        low, high = self.knots_KM[below, columns], self.knots_KM[below + 1, columns]
-        return np.asarray(np.where(low == high, low, low + (position - below) * (high - low)), dtype=np.float64)
+    def expect(self, given: Mapping[int, float]) -> NDArray[np.float64]:
+        """The middle of what `draw` draws: each feature's conditional median, NaN where most lesions miss it.
 
-    def _score(self, index: int, value: float) -> float:
+        Args:
+            given: As of `draw`.
+        """
+        z_M = np.zeros(len(self.mean_M))
+        if given:
+            z_M = self._regress(list(given), self._scores(given))
+        values_M = self._marginals(ndtr(z_M))
+        values_M[self.pattern_counts_P @ self.patterns_PM < self.pattern_counts_P.sum() / 2] = np.nan
+        for index, value in given.items():
+            values_M[index] = value
+        return values_M
+
+    def score(self, index: int, value: float) -> float:
         """The normal quantile of a value among its type; beyond the observed range, that of its end."""
         knots = self.knots_KM[:, index]
         if np.isnan(knots).any():
@@ -106,6 +111,21 @@ class TypeProfile:
         right = np.searchsorted(knots, value, "right") / len(knots)
         margin = 0.5 / max(self.count, 1)
         return float(ndtri(np.clip((left + right) / 2, margin, 1 - margin)))
+
+    def _scores(self, given: Mapping[int, float]) -> NDArray[np.float64]:
+        return np.array([self.score(index, value) for index, value in given.items()])
+
+    def _regress(self, known: list[int], z_K: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What normal scores of known features say of all, in the Gaussian copula."""
+        inner_KK = self.correlation_MM[np.ix_(known, known)]
+        return np.asarray(self.correlation_MM[:, known] @ np.linalg.lstsq(inner_KK, z_K, rcond=1e-6)[0])
+
+    def _marginals(self, probability_M: NDArray[np.float64]) -> NDArray[np.float64]:
+        position = probability_M * (len(self.knots_KM) - 1)
+        below = np.clip(position.astype(np.int64), 0, len(self.knots_KM) - 2)
+        columns = np.arange(self.knots_KM.shape[1])
+        low, high = self.knots_KM[below, columns], self.knots_KM[below + 1, columns]
+        return np.asarray(np.where(low == high, low, low + (position - below) * (high - low)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -212,17 +232,38 @@ class Profiles:
         Raises:
             ConfigError: When the type or a given feature is unknown.
         """
-        profile = self.of(label)
-        unknown = [name for name in given or {} if name not in self.names]
-        if unknown:
-            raise ConfigError(f"no measurement '{unknown[0]}'", cure="use names of lfvar.measure.schema.FEATURE_NAMES")
-        known = {self.names.index(name): value for name, value in (given or {}).items()}
+        profile, known = self.of(label), self._indices(given or {})
         # One matrix-vector product per draw: one product for all could round differently with their number.
         rows = [profile.draw(np.random.default_rng([_STREAM, seed]), known) for seed in seeds]
         table = pd.DataFrame(np.reshape(rows, (len(rows), len(self.names))), columns=list(self.names))
         whole = [name for name in self.integer if name not in (given or {})]
         table[whole] = table[whole].round()
         return table
+
+    def expected(self, label: str, given: Mapping[str, float] | None = None) -> pd.Series[float]:
+        """What usually goes with stated measurements: the middle of what `sample` draws.
+
+        Args:
+            label: Lesion type.
+            given: As of `sample`.
+
+        Returns:
+            Each feature's conditional median, NaN where most lesions of the type miss it.
+
+        Raises:
+            ConfigError: As `sample`.
+        """
+        values = self.of(label).expect(self._indices(given or {}))
+        found = pd.Series(values, index=list(self.names), name=label)
+        whole = [name for name in self.integer if name not in (given or {})]
+        found[whole] = found[whole].round()
+        return found
+
+    def _indices(self, given: Mapping[str, float]) -> dict[int, float]:
+        unknown = [name for name in given if name not in self.names]
+        if unknown:
+            raise ConfigError(f"no measurement '{unknown[0]}'", cure="use names of lfvar.measure.schema.FEATURE_NAMES")
+        return {self.names.index(name): value for name, value in given.items()}
 
     def write(self, path: Path) -> None:
         """Write one Parquet file with a row per type, whole or not at all."""

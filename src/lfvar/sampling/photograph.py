@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lfvar.data.framing import Frame, choose_frame, cut_frame, cut_mask
 from lfvar.errors import DataError
 from lfvar.sampling.composite import paste_into_original
-from lfvar.sampling.editing import Result
+from lfvar.sampling.editing import EditConfig, Result
+from lfvar.sampling.skin import cover_with_skin
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +51,40 @@ class Photograph:
             )
         return cls(image_HWC, mask_HW, frame, cut_frame(image_HWC, frame, side), square_mask_HW)
 
-    def put_back(self, result: Result, feather: float) -> NDArray[np.uint8]:
+    def put_back(self, result: Result, editing: EditConfig) -> NDArray[np.uint8]:
         """The whole photograph with the edit in it: outside the mask, its bytes.
 
         Args:
             result: Of a job on the square.
-            feather: As in `lfvar.sampling.editing.EditConfig`.
+            editing: What that job was made with.
         """
         if self.frame is None:
             return result.image_HWC
-        return paste_into_original(self.whole_HWC, self.whole_mask_HW, self.frame, result.raw_HWC, feather=feather)
+        return paste_edit(self.whole_HWC, self.whole_mask_HW, self.frame, result.raw_HWC, editing)
+
+
+def paste_edit(
+    photograph_HWC: NDArray[np.uint8],
+    mask_HW: NDArray[np.bool_],
+    frame: Frame,
+    raw_SSC: NDArray[np.uint8],
+    editing: EditConfig,
+    *,
+    erase_HW: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Finish an edit at the photograph's resolution as `lfvar.sampling.editing` finishes the square.
+
+    Args:
+        photograph_HWC: RGB of any size. Every byte outside of both masks comes back.
+        mask_HW: True = the new lesion.
+        frame: Where the square lies in the photograph.
+        raw_SSC: What the decoder made of the square (`Result.raw_HWC`).
+        editing: Whether skin covers what is painted over, and how wide the transition is.
+        erase_HW: The old lesion, where it is not the new one's place.
+    """
+    painted_HW = mask_HW if erase_HW is None else mask_HW | erase_HW
+    if editing.cover:
+        margin = editing.fill_margin * frame.width / mask_HW.shape[1]
+        photograph_HWC = cover_with_skin(photograph_HWC, painted_HW, margin=margin)
+        painted_HW = mask_HW
+    return paste_into_original(photograph_HWC, painted_HW, frame, raw_SSC, feather=editing.feather)

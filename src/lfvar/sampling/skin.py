@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lfvar.sampling.filling import SKIN_MARGIN, fill_hole, widen
+from lfvar.sampling.filling import SKIN_MARGIN, fill_hole
 
 _BLUR = 0.02
 """σ of the low-pass that parts colour from texture, as a share of the image's width."""
+_SMOOTH_SIDE = 512
+"""What is smooth is computed at most that large: colours of a photograph of twelve megapixels have no more to say."""
 _GRID = 48
 """Moves are searched on a grid of at most that many cells along the longer side."""
 _MOVES = 4
@@ -41,7 +43,10 @@ def cover_with_skin(
     pixels, sigma = round(margin * image_HWC.shape[1]), max(1.0, _BLUR * image_HWC.shape[1])
     around = _surroundings(hole_HW, pixels)
     near_hwC, hole_hw = image_HWC[around], hole_HW[around]
-    skin_hwC = _membrane(near_hwC, hole_hw, pixels) + _moved_texture(near_hwC, hole_hw, pixels, sigma)
+    known_hw = ~_widen(hole_hw, pixels)
+    if not known_hw.any():
+        known_hw = ~hole_hw
+    skin_hwC = _membrane(near_hwC, known_hw) + _moved_texture(near_hwC, hole_hw, known_hw, sigma)
     covered_HWC = image_HWC.copy()
     covered_HWC[around][hole_hw] = np.clip(np.round(skin_hwC[hole_hw]), 0, 255).astype(np.uint8)
     return covered_HWC
@@ -55,16 +60,29 @@ def _surroundings(hole_HW: NDArray[np.bool_], margin: int) -> tuple[slice, slice
     return slice(max(top, 0), bottom), slice(max(left, 0), right)
 
 
-def _membrane(image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int) -> NDArray[np.float32]:
-    image_1CHW = torch.from_numpy(image_HWC.transpose(2, 0, 1).astype(np.float32))[None]
-    return np.asarray(fill_hole(image_1CHW, _tensor(hole_HW), margin)[0].permute(1, 2, 0).numpy())
+def _widen(hole_HW: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    if hole_HW.all():
+        return hole_HW
+    distance_HW = cv2.distanceTransform((~hole_HW).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance_HW <= pixels)
+
+
+def _membrane(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Colours stretched over what is not known."""
+    cell, height, width = _cell(known_HW), *known_HW.shape
+    share_hw = _shares(known_HW, cell).astype(np.float32)
+    mean_hwC = np.asarray(_sums(image_HWC, known_HW, cell) / np.maximum(share_hw, 1e-6)[..., None], np.float32)
+    if not known_HW.any():
+        mean_hwC = _sums(image_HWC, np.ones_like(known_HW), cell)
+    image_1Chw = torch.from_numpy(np.ascontiguousarray(mean_hwC.transpose(2, 0, 1)))[None]
+    solved_hwC = fill_hole(image_1Chw, torch.from_numpy(share_hw == 0)[None, None], margin=0)[0].permute(1, 2, 0)
+    return _enlarge(np.ascontiguousarray(solved_hwC.numpy()), cell)[:height, :width]
 
 
 def _moved_texture(
-    image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], margin: int, sigma: float
+    image_HWC: NDArray[np.uint8], hole_HW: NDArray[np.bool_], known_HW: NDArray[np.bool_], sigma: float
 ) -> NDArray[np.float32]:
     """Texture for the hole, (H, W, C); 0 where none was found."""
-    known_HW = ~(widen(_tensor(hole_HW), margin)[0, 0].numpy() > 0)
     texture_HWC = _texture(image_HWC, known_HW, sigma)
     moved_HWC = np.zeros_like(texture_HWC)
     open_HW = hole_HW.copy()
@@ -84,12 +102,32 @@ def _moved_texture(
 
 def _texture(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """What the known pixels have beyond their low-pass, which looks at known pixels alone; 0 elsewhere."""
-    known_HW1 = known_HW[..., None].astype(np.float32)
-    image = image_HWC.astype(np.float32)
-    blurred_HWC = cv2.GaussianBlur(image * known_HW1, (0, 0), sigma)
-    weight_HW = cv2.GaussianBlur(known_HW1, (0, 0), sigma)
-    low_HWC = blurred_HWC / np.maximum(weight_HW, 1e-6)[..., None]
-    return np.asarray((image - low_HWC) * known_HW1, dtype=np.float32)
+    cell, height, width = _cell(known_HW), *known_HW.shape
+    blurred_hwC = cv2.GaussianBlur(_sums(image_HWC, known_HW, cell), (0, 0), sigma / cell)
+    weight_hw = cv2.GaussianBlur(_shares(known_HW, cell).astype(np.float32), (0, 0), sigma / cell)
+    low_hwC = np.asarray(blurred_hwC / np.maximum(weight_hw, 1e-6)[..., None], np.float32)
+    low_HWC = _enlarge(low_hwC, cell)[:height, :width]
+    return np.where(known_HW[..., None], image_HWC - low_HWC, np.float32(0))
+
+
+def _cell(known_HW: NDArray[np.bool_]) -> int:
+    """Side of the cells that what is smooth is computed in."""
+    return math.ceil(max(known_HW.shape) / _SMOOTH_SIDE)
+
+
+def _sums(image_HWC: NDArray[np.uint8], known_HW: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
+    """Known pixels of each cell, by the cell's area."""
+    height, width = known_HW.shape
+    known_HWC = np.where(known_HW[..., None], image_HWC, np.uint8(0))
+    padded = np.pad(known_HWC, ((0, -height % cell), (0, -width % cell), (0, 0)))
+    size = (padded.shape[1] // cell, padded.shape[0] // cell)
+    return np.asarray(cv2.resize(padded.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarge(smooth_hwC: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
+    if cell == 1:
+        return smooth_hwC
+    return np.asarray(cv2.resize(smooth_hwC, None, fx=cell, fy=cell, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _best_move(open_HW: NDArray[np.bool_], known_HW: NDArray[np.bool_]) -> tuple[int, int]:
@@ -112,7 +150,3 @@ def _shares(mask_HW: NDArray[np.bool_], cell: int) -> NDArray[np.float64]:
     height, width = mask_HW.shape
     padded = np.pad(mask_HW, ((0, -height % cell), (0, -width % cell))).astype(np.float64)
     return padded.reshape(padded.shape[0] // cell, cell, -1, cell).mean(axis=(1, 3))
-
-
-def _tensor(mask_HW: NDArray[np.bool_]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(mask_HW))[None, None].float()

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from lfvar.data.framing import Frame
 from lfvar.generation.masks import FROM_MASK
 from lfvar.measure.mask_only import measure_mask
-from lfvar.sampling.composite import paste_into_original
 from lfvar.sampling.editing import Job, Result
 from lfvar.sampling.guidance import Guidance
-from lfvar.sampling.photograph import Photograph
+from lfvar.sampling.photograph import Photograph, paste_edit
 from lfvar.studio.desk import Ticket
 from lfvar.studio.measured import Comparison, compare
 from lfvar.studio.pictures import resize_mask
@@ -175,8 +174,7 @@ def render(workbench: Workbench, session: Session, edit: Edit, number: int) -> N
         return result.image_HWC
     with ONE_PHOTOGRAPH:
         image_HWC = read_picture(workbench, session, edit.request.picture)
-        feather = workbench.editing.feather
-        return paste_into_original(image_HWC, edit.whole_mask, edit.frame, result.raw_HWC, feather=feather)
+        return paste_edit(image_HWC, edit.whole_mask, edit.frame, result.raw_HWC, workbench.editing)
 
 
 def preview(workbench: Workbench, edit: Edit, number: int, view_hwC: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -200,7 +198,7 @@ def preview(workbench: Workbench, edit: Edit, number: int, view_hwC: NDArray[np.
         max(1, round(edit.frame.height * scale_y)),
     )
     mask_hw = resize_mask(edit.whole_mask.astype(np.uint8) * np.uint8(255), (height, width))
-    return paste_into_original(view_hwC, mask_hw, frame, result.raw_HWC, feather=workbench.editing.feather)
+    return paste_edit(view_hwC, mask_hw, frame, result.raw_HWC, workbench.editing)
 
 
 def _asked(workbench: Workbench, edit: Edit, seed: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lfvar.sampling.lesion_shapes import LesionShape
 from lfvar.studio.refusal import Refusal
 
-Rest = Literal["none", "source", "mean", "sampled"]
+Rest = Literal["none", "source", "mean", "expected", "sampled"]
 
 
 class _Data(BaseModel):
@@ -92,7 +92,7 @@ class EditRequest(_Data):
     """In natural units; all others as `rest` says."""
     rest: Rest = "none"
     """Measurements that are not stated: `none` leaves them free, `source` takes the picture's own, `mean` the type's,
-    `sampled` draws what goes with the stated ones and the mask."""
+    `expected` what usually goes with the stated ones and the mask, `sampled` a draw of what goes with them."""
     erase: bool = True
     """Also paint over the dataset's own lesion where the mask leaves it bare."""
     class_strength: Annotated[float, Field(ge=0, le=20)] = 0.0

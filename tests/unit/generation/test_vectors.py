@@ -54,6 +54,9 @@ def test_bases(vectors):
     dark = vectors.base("sampled", "mel", measured={}, seed=4, given={NAMES[0]: 25.0})
     assert dark[NAMES[0]] == 25.0
     assert dark[NAMES[1]] < 70 < free[NAMES[1]] + 60
+    usual = vectors.base("expected", "mel", measured={}, seed=4, given={NAMES[0]: 25.0})
+    assert usual[NAMES[0]] == 25.0
+    assert usual[NAMES[1]] == pytest.approx(50, abs=3)
     with pytest.raises(ConfigError, match="is of a type"):
         vectors.base("mean", None, **arguments)
     with pytest.raises(ConfigError, match="needs profiles"):

@@ -166,6 +166,22 @@ def test_stated_features_pull_the_others_along(profiles):
         profiles.sample("common", [0], given={"size": 1.0})
 
 
+def test_what_is_expected_is_the_middle_of_what_is_drawn(profiles):
+    given = {"f0": 1.5}
+    expected = profiles.expected("common", given)
+    drawn = profiles.sample("common", range(2000), given)
+    assert expected["f0"] == 1.5
+    for name in ("f1", "f2", "f3", "f6"):
+        values = drawn[name].dropna()
+        assert (values < expected[name]).mean() == pytest.approx(0.5, abs=0.04), name
+    assert expected["f4"] % 1 == 0  # a count
+    assert np.isfinite(expected).all()  # a fifth misses f6 and f7
+    free = profiles.expected("common")
+    assert free["f2"] == pytest.approx(profiles.quantile("common", 0.5)["f2"])
+    with pytest.raises(ConfigError, match="no measurement"):
+        profiles.expected("common", {"f9": 0.0})
+
+
 def test_fewer_rows_than_features_still_give_a_usable_profile():
     rng = np.random.default_rng(5)
     loadings = rng.normal(size=(3, 60))
