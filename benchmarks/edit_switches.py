@@ -42,7 +42,7 @@ SWITCHES: Mapping[str, EditConfig] = {
     "not overpainted": EditConfig(overpaint=0.0),
     "hard edge": EditConfig(feather=0.0),
     "skin matched": EditConfig(match_skin=True),
-    "LF-VAR's rule": EditConfig(published_masks=True, fill=False, requantise=False),
+    "LF-VAR's rule": EditConfig(published_masks=True, fill=False, requantise=False, cover=False, overpaint=0.0),
 }
 
 

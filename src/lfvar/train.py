@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -25,7 +26,7 @@ from lfvar.config import (
     run_folder,
     start_card,
 )
-from lfvar.ending import show_ending
+from lfvar.ending import show_ending, show_path
 from lfvar.errors import ConfigError, Stopped
 from lfvar.prepare import data_words, find_prepared, require_prepared
 from lfvar.stages import build_stage
@@ -112,14 +113,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def next_command(cfg: DictConfig, files: dict[str, str]) -> str | None:
     """What most people do with what was trained."""
-    best, data = files.get("best checkpoint"), data_words(cfg)
+    if "best checkpoint" not in files:
+        return None
+    best, data = shlex.quote(show_path(files["best checkpoint"])), data_words(cfg)
     follow = {
         "vqvae": f"python -m lfvar.evaluate target=tokenizer ckpt={best} {data}",
         "var": f"python -m lfvar.generate mode=matrix ckpt={best} {data}",
         "classifier": f"python -m lfvar.evaluate generated=FOLDER classifier={best} {data}",
         "segmenter": f"python -m lfvar.generate mode=whole ckpt=RUN segmenter={best} {data}",
     }
-    return None if best is None else follow.get(cfg.stage)  # the stage of somebody else's experiment is theirs
+    return follow.get(cfg.stage)  # the stage of somebody else's experiment is theirs
 
 
 def starts_from_file(cfg: DictConfig) -> bool:

@@ -64,7 +64,8 @@ class EditConfig:
     """Move the colours inside the mask by as much as the painted skin around it differs from the source's: keeps the
     lesion's contrast with the skin, at the cost of its colour in itself. Before compositing, `raw_HWC` included."""
     published_masks: bool = False
-    """LF-VAR's rule instead of ring and number of kept scales: a point-sampled mask, the 1×1 map kept as it is."""
+    """LF-VAR's rule instead of ring and number of kept scales: a point-sampled mask, the 1×1 map kept as it is. All of
+    its editing is that with `fill`, `requantise`, `cover` and `overpaint` off."""
 
     def __post_init__(self) -> None:
         for name in ("ring", "num_kept_scales"):
