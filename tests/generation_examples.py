@@ -14,13 +14,13 @@ from lfvar.generation.modes import make_plan
 from lfvar.generation.planner import Planner
 from lfvar.generation.pool import Pool
 from lfvar.generation.settings import Wish
-from lfvar.generation.vectors import Vectors
 from lfvar.interop.checkpoints import describe_checkpoint
 from lfvar.interop.tokenizers import hash_file
 from lfvar.measure.profiles import Profiles
 from lfvar.measure.statistics import read_standardiser
 from lfvar.nn.var import VAR
 from lfvar.sampling.editing import Result
+from lfvar.sampling.vectors import Vectors
 
 NAMES = (
     *("clinical_colour_lightness", "clinical_colour_redness", "histogram_mean", "histogram_entropy"),

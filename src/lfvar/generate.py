@@ -99,7 +99,7 @@ def open_session(cfg: DictConfig) -> Session:
     from lfvar.generation.plan import hash_plan
     from lfvar.generation.planner import Planner
     from lfvar.generation.prompts import read_prompts
-    from lfvar.generation.vectors import Vectors
+    from lfvar.sampling.vectors import Vectors
 
     parts.require_choices(cfg)
     parts.parse_shard(cfg.shard)

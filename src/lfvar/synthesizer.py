@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,19 +24,26 @@ from lfvar.devices import pick_device
 from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.interop.checkpoints import ConditionMeaning
 from lfvar.interop.pairs import load_pair
+from lfvar.measure.mask_only import measure_mask
 from lfvar.measure.profiles import PROFILES_FILE, Profiles
+from lfvar.measure.schema import FROM_MASK
 from lfvar.measure.standardise import Standardiser
 from lfvar.nn.var import VAR
 from lfvar.nn.vqvae import VQVAE
-from lfvar.sampling.asking import Asking, Rest, resolve_words
+from lfvar.sampling.asking import Asking, resolve_words
 from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.lowered import store_lowered
 from lfvar.sampling.packed import store_packed
 from lfvar.sampling.photograph import Photograph
+from lfvar.sampling.vectors import Vectors
 
 Precision = Literal["32", "bf16"]
+
+Rest = Literal["none", "mean", "expected", "sampled"]
+"""Measurements that are not stated: left free, the mean of the type, what usually goes with the stated ones and the
+mask, or drawn from what goes with them, another draw for each seed."""
 
 Amount = float | str
 """A number in natural units, or "very low", "low", "medium", "high" or "very high" for the type."""
@@ -214,8 +221,8 @@ class Synthesizer:
             mask: (H, W), True (or above 0) = paint here.
             type: Lesion type; None: any.
             measurements: Numbers in natural units, or words ("high") for quantiles of the type.
-            rest: All other measurements ("expected", "sampled": of the type). Dozens say how dark a lesion is, and a
-                small model goes by the majority.
+            rest: All other measurements ("mean", "expected", "sampled": of the type). Dozens say how dark a lesion is,
+                and a small model goes by the majority.
             seeds: One image each.
             **settings: `guidance`, `filters`, `editing`, `batch_size` of `run`.
 
@@ -306,8 +313,14 @@ class Synthesizer:
     ) -> list[dict[str, float]]:
         """What each seed is asked for."""
         self.asking.require_type(label)
+        if rest not in get_args(Rest):
+            raise ConfigError(f"rest='{rest}' is unknown", cure=f"use one of {', '.join(get_args(Rest))}")
         stated = resolve_words(measurements or {}, label, self.profiles)
-        return self.asking.complete(stated, label, self.profiles, rest, mask_HW, seeds)
+        given = ({} if mask_HW is None or rest == "none" else measure_mask(mask_HW)) | stated
+        vectors = Vectors(self.feature_names, self.profiles)
+        drawn = [vectors.base(rest, label, measured={}, seed=seed, given=given) for seed in seeds]
+        decided = () if mask_HW is None else FROM_MASK
+        return [{name: value for name, value in vector.items() if name not in decided} | stated for vector in drawn]
 
     def _warn(self, jobs: Sequence[Job]) -> None:
         for message in self.check(jobs[:1]):  # the same is asked of all

@@ -186,23 +186,23 @@ def test_words_are_quantiles_of_the_type(synthesizer, profiles):
 
 
 def test_the_rest_goes_with_what_is_stated_and_with_the_mask(synthesizer, profiles):
-    ask = synthesizer.asking.complete
+    ask = synthesizer._resolve
     disc = np.hypot(*(np.indices((16, 16)) - 8)) < 4
     stated = {"clinical_colour_lightness": 30.0}
-    assert ask(stated, "mel", profiles, "none", disc, [0, 1]) == [stated, stated]
-    usual = ask(stated, "mel", profiles, "expected", None, [0, 1])
+    assert ask(stated, "mel", "none", disc, [0, 1]) == [stated, stated]
+    usual = ask(stated, "mel", "expected", None, [0, 1])
     assert usual[0] == usual[1]
     assert set(usual[0]) == set(NAMES)
     assert usual[0] | stated == usual[0]
-    assert ask(stated, "mel", profiles, "expected", disc, [0])[0] == stated  # the mask decides all others
-    first, second = ask(stated, "mel", profiles, "sampled", None, [0, 1])
+    assert ask(stated, "mel", "expected", disc, [0])[0] == stated  # the mask decides all others
+    first, second = ask(stated, "mel", "sampled", None, [0, 1])
     assert first != second
-    assert ask(stated, "mel", profiles, "sampled", None, [1]) == [second]
+    assert ask(stated, "mel", "sampled", None, [1]) == [second]
     free = synthesizer.synthesize("mel", seeds=[0])
     assert not np.array_equal(free, synthesizer.synthesize("mel", rest="expected", seeds=[0]))
     for wrong, message in (
         ({"rest": "usual"}, "rest='usual' is unknown"),
-        ({"rest": "expected", "type": None}, "needs a type"),
+        ({"rest": "expected", "type": None}, "is of a type"),
     ):
         with pytest.raises(ConfigError, match=message):
             synthesizer.synthesize(**{"type": "mel"} | wrong)

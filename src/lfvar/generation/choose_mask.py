@@ -12,12 +12,13 @@ import numpy as np
 from lfvar.data.manifest import ManifestRow
 from lfvar.errors import ConfigError
 from lfvar.generation.mask_search import DRIVES, choose_from_bank, fit_drawn
-from lfvar.generation.masks import FROM_MASK, read_mask_file, render_mask
+from lfvar.generation.masks import read_mask_file, render_mask
 from lfvar.generation.plan import MaskPlan
 from lfvar.generation.pool import Pool
 from lfvar.generation.settings import MaskKind, Wish
-from lfvar.generation.vectors import Vectors
 from lfvar.measure.mask_only import measure_mask
+from lfvar.measure.schema import FROM_MASK
+from lfvar.sampling.vectors import Vectors
 
 _DRAWN_TARGETS = (
     "clinical_relative_area",

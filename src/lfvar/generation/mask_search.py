@@ -192,7 +192,7 @@ def choose_from_bank(
     by its spread over the bank. Position is not searched for: masks can be moved.
 
     Args:
-        targets: Features of `lfvar.generation.masks.FROM_MASK`; without any, one at random.
+        targets: Features of `lfvar.measure.schema.FROM_MASK`; without any, one at random.
         pool: Its training split is the bank.
         seed: Chooses among the nearest.
         labels: Only lesions of these types, where there are any.

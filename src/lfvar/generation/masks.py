@@ -14,12 +14,7 @@ from lfvar.data.records import PairError
 from lfvar.errors import DataError
 from lfvar.generation.plan import MaskPlan
 from lfvar.generation.pool import Pool
-from lfvar.measure.schema import FEATURE_NAMES
-from lfvar.metrics.preservation import FOLLOWS_FROM_MASK
 from lfvar.sampling.lesion_shapes import LesionShape, draw_shape
-
-FROM_MASK: tuple[str, ...] = tuple(np.array(FEATURE_NAMES)[FOLLOWS_FROM_MASK].tolist())
-"""Measurements that the mask alone decides, in schema order."""
 
 
 def render_mask(plan: MaskPlan, pool: Pool) -> NDArray[np.bool_] | None:

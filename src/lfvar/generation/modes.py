@@ -12,10 +12,9 @@ import numpy as np
 from lfvar.data.manifest import ManifestRow
 from lfvar.errors import ConfigError, DataError
 from lfvar.generation.mask_search import DRIVES, drive_mask
-from lfvar.generation.masks import FROM_MASK
 from lfvar.generation.plan import MaskPlan, PlannedSample
 from lfvar.generation.planner import Planner
-from lfvar.measure.schema import feature
+from lfvar.measure.schema import FROM_MASK, feature
 
 _SHEET_WIDTH = 8  # images beside each other where there is no natural row
 

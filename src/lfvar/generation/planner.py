@@ -9,14 +9,13 @@ from difflib import get_close_matches
 from lfvar.data.manifest import ManifestRow
 from lfvar.errors import ConfigError, DataError
 from lfvar.generation.choose_mask import MaskChooser
-from lfvar.generation.masks import FROM_MASK
 from lfvar.generation.plan import MaskPlan, PlannedSample
 from lfvar.generation.pool import Pool, choose_sources, require_types
 from lfvar.generation.prompts import ReadPrompt
 from lfvar.generation.settings import Wish
-from lfvar.generation.vectors import Vectors
-from lfvar.measure.schema import FEATURE_NAMES
+from lfvar.measure.schema import FEATURE_NAMES, FROM_MASK
 from lfvar.sampling.asking import resolve_words
+from lfvar.sampling.vectors import Vectors
 
 _UNUSED = "-"  # image ids are given when the plan is complete
 

@@ -8,10 +8,10 @@ from typing import Literal, get_args
 
 from lfvar.errors import ConfigError
 from lfvar.sampling.asking import WORDS
+from lfvar.sampling.vectors import Base
 
 Mode = Literal["intra", "inter", "matrix", "sweep", "balance", "whole", "prompt"]
 MODES: tuple[str, ...] = get_args(Mode)
-Base = Literal["source", "mean", "expected", "sampled", "none"]
 MaskKind = Literal["source", "file", "bank", "drawn", "none"]
 Others = Literal["fixed", "follow", "free"]
 Split = Literal["train", "val", "test"]

@@ -131,6 +131,21 @@ SCHEMA: tuple[Feature, ...] = (
 
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in SCHEMA)
 
+_CLINICAL_FROM_MASK = {
+    "clinical_asymmetry_shape_min",
+    "clinical_asymmetry_shape_max",
+    "clinical_border_compactness",
+    "clinical_border_radial_variation",
+    "clinical_relative_area",
+    "clinical_relative_diameter",
+    "clinical_centroid_x",
+    "clinical_centroid_y",
+}
+FROM_MASK: tuple[str, ...] = tuple(
+    feature.name for feature in SCHEMA if feature.group == "shape" or feature.name in _CLINICAL_FROM_MASK
+)
+"""Those that the mask alone decides, whatever the image."""
+
 _BY_NAME = {feature.name: feature for feature in SCHEMA}
 
 

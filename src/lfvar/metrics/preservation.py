@@ -14,28 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lfvar.measure.schema import FEATURE_NAMES, SCHEMA
+from lfvar.measure.schema import FEATURE_NAMES, FROM_MASK, SCHEMA
 
 MIN_PAIRS = 3
 """Fewer pairs have no rank correlation worth the name."""
 GOOD = 0.8
 """Rank correlation from which on a feature counts as preserved."""
 
-_MASK_ONLY_CLINICAL = frozenset(
-    {
-        "clinical_asymmetry_shape_min",
-        "clinical_asymmetry_shape_max",
-        "clinical_border_compactness",
-        "clinical_border_radial_variation",
-        "clinical_relative_area",
-        "clinical_relative_diameter",
-        "clinical_centroid_x",
-        "clinical_centroid_y",
-    }
-)
-FOLLOWS_FROM_MASK: NDArray[np.bool_] = np.array(
-    [feature.group == "shape" or feature.name in _MASK_ONLY_CLINICAL for feature in SCHEMA]
-)
+FOLLOWS_FROM_MASK: NDArray[np.bool_] = np.array([name in FROM_MASK for name in FEATURE_NAMES])
 """(M,) in schema order: the mask alone decides it, whatever the image."""
 
 _ROUNDING = 1e-9  # of the largest value: a smaller spread is a constant

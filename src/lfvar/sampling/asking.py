@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,10 +21,6 @@ from lfvar.nn.conditioning import Condition, Region
 from lfvar.nn.mask_pyramid import token_regions
 from lfvar.nn.var import VAR
 from lfvar.sampling.editing import Job
-
-Rest = Literal["none", "expected", "sampled"]
-"""Measurements that are not stated: left free, what usually goes with the stated ones and the mask, or drawn from what
-goes with them, another draw for each seed."""
 
 WORDS: Mapping[str, float] = {"very low": 0.05, "low": 0.2, "medium": 0.5, "high": 0.8, "very high": 0.95}
 """Which quantile of a type's profile a word stands for."""
@@ -91,51 +86,6 @@ class Asking:
         whole = Condition(torch.tensor(labels), values_BM, present_BM, self._regions(jobs))
         return self.net.conditioning.usable(whole)
 
-    def complete(
-        self,
-        stated: Mapping[str, float],
-        label: str | None,
-        profiles: Profiles | None,
-        rest: Rest,
-        mask_HW: NDArray[np.bool_] | None,
-        seeds: Sequence[int],
-    ) -> list[dict[str, float]]:
-        """What is asked of each seed: stated measurements, and the rest of those that the net takes.
-
-        Args:
-            stated: In natural units.
-            label: The asked type.
-            profiles: What its lesions measure.
-            rest: Where measurements come from that are neither stated nor decided by the mask.
-            mask_HW: Where the lesion shall lie, if that is said.
-            seeds: One request each.
-
-        Raises:
-            ConfigError: When `rest` is unknown, or needs a type or profiles and there are none.
-        """
-        if rest not in get_args(Rest):
-            raise ConfigError(f"rest='{rest}' is unknown", cure=f"use one of {', '.join(get_args(Rest))}")
-        if rest == "none":
-            return [dict(stated) for _ in seeds]
-        if label is None or profiles is None:
-            lacks = "a type" if label is None else "profiles"
-            raise ConfigError(
-                f"rest='{rest}' needs {lacks}: it is what lesions of a type measure beside what is stated",
-                cure="give type=…" if label is None else "give profiles=<prepared folder>, or rest='none'",
-            )
-        decided = {} if mask_HW is None else _measure_mask(mask_HW)
-        given = {name: value for name, value in {**decided, **stated}.items() if name in profiles.names}
-        if rest == "expected":
-            vectors = [profiles.expected(label, given)] * len(seeds)
-        else:
-            drawn = profiles.sample(label, list(seeds), given)
-            vectors = [drawn.iloc[number] for number in range(len(seeds))]
-        free = [name for name in self.feature_names if name in profiles.names and name not in given]
-        return [
-            {name: float(vector[name]) for name in free if math.isfinite(vector[name])} | dict(stated)
-            for vector in vectors
-        ]
-
     def _measurements(self, jobs: Sequence[Job]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if self.standardiser is None:
             return None, None
@@ -148,7 +98,8 @@ class Asking:
         """What the net takes of those measurements that follow from the mask."""
         if mask_HW is None:
             return {}
-        return {name: value for name, value in _measure_mask(mask_HW).items() if name in self.feature_names}
+        found = _measure_packed(np.packbits(mask_HW).tobytes(), mask_HW.shape)
+        return {name: value for name, value in found if name in self.feature_names}
 
     def _regions(self, jobs: Sequence[Job]) -> torch.Tensor | None:
         if self.net.conditioning.regions is None:
@@ -257,10 +208,6 @@ def resolve_words(
         if not math.isfinite(resolved[name]):
             raise ConfigError(f"no lesion of type {label} has a '{name}'", cure="leave it out, or give a number")
     return resolved
-
-
-def _measure_mask(mask_HW: NDArray[np.bool_]) -> dict[str, float]:
-    return dict(_measure_packed(np.packbits(mask_HW).tobytes(), mask_HW.shape))
 
 
 @lru_cache(maxsize=512)

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lfvar.generation.masks import FROM_MASK
 from lfvar.measure.profiles import Profiles
-from lfvar.measure.schema import FEATURE_NAMES, feature
+from lfvar.measure.schema import FEATURE_NAMES, FROM_MASK, feature
 from lfvar.sampling.prompt import Request, resolve
 
 STEPS = 20

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfvar.data.framing import Frame
-from lfvar.generation.masks import FROM_MASK
 from lfvar.measure.mask_only import measure_mask
+from lfvar.measure.schema import FROM_MASK
 from lfvar.sampling.editing import Job, Result
 from lfvar.sampling.guidance import Guidance
 from lfvar.sampling.photograph import Photograph, paste_edit

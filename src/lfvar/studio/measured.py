@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lfvar.generation.masks import FROM_MASK
 from lfvar.measure.extract import measure
+from lfvar.measure.schema import FROM_MASK
 from lfvar.studio.controls import describe_knob, percentile
 from lfvar.studio.workbench import Workbench
 

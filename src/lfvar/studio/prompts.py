@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lfvar.generation.choose_mask import MaskChooser
-from lfvar.generation.masks import FROM_MASK
 from lfvar.generation.prompts import read_prompts
 from lfvar.generation.settings import Wish
+from lfvar.measure.schema import FROM_MASK
 from lfvar.sampling.prompt import COLUMNS
 from lfvar.studio.workbench import Workbench
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from lfvar.errors import ArtefactError
 from lfvar.generation.pool import Pool
-from lfvar.generation.vectors import Vectors
 from lfvar.measure.profiles import Profiles
 from lfvar.sampling.editing import EditConfig
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.vectors import Vectors
 from lfvar.studio.controls import MAIN, OF_MASK, describe_knob, ranges, turnable
 from lfvar.studio.limits import Limits
 from lfvar.studio.refusal import missing

@@ -7,12 +7,13 @@ import pytest
 from tests.generation_examples import NAMES, make_planner, plan_of
 
 from lfvar.errors import ConfigError, DataError
-from lfvar.generation.masks import FROM_MASK, render_mask
+from lfvar.generation.masks import render_mask
 from lfvar.generation.plan import hash_plan
 from lfvar.generation.pool import share_out
 from lfvar.generation.prompts import read_prompts
 from lfvar.generation.settings import AskConfig, BalanceConfig, MaskConfig, SourceConfig, SweepConfig, Wish
 from lfvar.measure.mask_only import measure_mask
+from lfvar.measure.schema import FROM_MASK
 
 LIGHT = "clinical_colour_lightness"
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from lfvar.errors import ConfigError
-from lfvar.generation.vectors import Vectors
 from lfvar.measure.profiles import Profiles
+from lfvar.sampling.vectors import Vectors
 
 NAMES = ("clinical_colour_lightness", "histogram_mean", "clinical_colour_redness", "clinical_relative_area")
 

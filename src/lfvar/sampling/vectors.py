@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
 from lfvar.errors import ConfigError
-from lfvar.generation.masks import FROM_MASK
-from lfvar.generation.settings import Base
 from lfvar.measure.profiles import Profiles
+from lfvar.measure.schema import FROM_MASK
 
+Base = Literal["source", "mean", "expected", "sampled", "none"]
+"""Where measurements come from that are not stated."""
 Vector = dict[str, float]
 
 
