@@ -136,7 +136,7 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
 
     cfg, folder, plan = session.cfg, session.folder, session.plan
     try:
-        claim_folder(folder, session.settings, raw=cfg.raw, full=cfg.full)
+        claim_folder(folder, session.settings, raw=cfg.raw, full=cfg.full, alone=cfg.shard is None)
         made = carry_out(
             plan,
             folder,

@@ -251,15 +251,17 @@ def prepare_data(cfg: DictConfig, pipeline: Pipeline) -> Manifest:
 
 
 def shared_overrides(cfg: DictConfig) -> list[str]:
-    """What the experiment, and after it the user, said of data and places, for every step alike."""
+    """What was said of data and places, for every step alike: data by their name, and what a user typed.
+
+    An experiment that wants other data than those that have a name gives them one, in conf/data.
+    """
     words = [f"image_size={cfg.image_size}", f"seed={cfg.seed}"]
-    chosen: list[str] = []
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         ours = ("data.", "paths.", "measure.")
         words += [f"data={hydra.runtime.choices['data']}"]
-        chosen = [word for word in hydra.overrides.task if word.lstrip("+~").startswith(ours)]
-    return [*words, *cfg.shared, *chosen]
+        words += [word for word in hydra.overrides.task if word.lstrip("+~").startswith(ours)]
+    return words
 
 
 def report(pipeline: Pipeline, page: Path, seconds: float) -> None:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Lock
 from typing import Any, Generic, TypeVar
 
-from lfvar.errors import DataError
+from lfvar.errors import DataError, LfvarError
 
 Chunk = TypeVar("Chunk")
 Done = TypeVar("Done")
@@ -109,7 +109,14 @@ def _enter(parent: int, counter: Any, lock: Lock, processes: int, open_worker: C
         number = counter.value
         counter.value += 1
     torch.set_num_threads(max(1, usable_cores() // processes))
-    _worker = open_worker(number)
+    try:
+        _worker = open_worker(number)
+    except LfvarError as error:  # what an initialiser raises is lost: the first piece of work says it
+        _worker = partial(_fail, error)
+
+
+def _fail(error: LfvarError, chunk: Any) -> Any:
+    raise error
 
 
 def _work(chunk: Any) -> Any:

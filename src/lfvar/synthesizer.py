@@ -246,9 +246,8 @@ class Synthesizer:
             for seed, values in zip(seeds, asked, strict=True)
         ]
         self._warn(jobs)
-        results = self.run(jobs, **settings)
-        editing = settings.get("editing") or EditConfig()
-        return np.stack([photograph.put_back(result, editing) for result in results])
+        results = list(self.run(jobs, **settings))
+        return np.stack(photograph.put_back(results, settings.get("editing") or EditConfig()))
 
     def synthesize(
         self,
@@ -317,13 +316,20 @@ class Synthesizer:
             raise ConfigError(f"rest='{rest}' is unknown", cure=f"use one of {', '.join(get_args(Rest))}")
         stated = resolve_words(measurements or {}, label, self.profiles)
         given = ({} if mask_HW is None or rest == "none" else measure_mask(mask_HW)) | stated
+        if rest != "none" and self.profiles is None:
+            raise ConfigError(
+                f"rest='{rest}' needs profiles: it is what lesions of a type measure",
+                cure="give profiles=<prepared folder>, or rest='none'",
+            )
+        if len(seeds) == 0:
+            raise ConfigError("seeds is empty", cure="give one seed per image")
         vectors = Vectors(self.feature_names, self.profiles)
         drawn = [vectors.base(rest, label, measured={}, seed=seed, given=given) for seed in seeds]
         decided = () if mask_HW is None else FROM_MASK
         return [{name: value for name, value in vector.items() if name not in decided} | stated for vector in drawn]
 
     def _warn(self, jobs: Sequence[Job]) -> None:
-        for message in self.check(jobs[:1]):  # the same is asked of all
+        for message in self.check(jobs):
             warnings.warn(message, stacklevel=3)
 
 

@@ -94,9 +94,8 @@ def test_steps_do_not_inherit_the_run_of_the_pipeline(tmp_path, calls, monkeypat
 @pytest.mark.parametrize("experiment", ["demo", "ham10000"])
 def test_shipped_pipelines_name_commands_that_compose(experiment):
     cfg = compose("pipeline", [f"experiment={experiment}", "data.root=/data"])
-    shared = [*cfg.shared, "data.root=/data"]
-    tokenizer = compose("train", [*cfg.tokenizer, *shared])
-    transformer = compose("train", [*cfg.transformer, "tokenizer=/t.ckpt", *shared])
+    tokenizer = compose("train", [*cfg.tokenizer, "data.root=/data"])
+    transformer = compose("train", [*cfg.transformer, "tokenizer=/t.ckpt", "data.root=/data"])
     assert (tokenizer.stage, transformer.stage) == ("vqvae", "var")
     assert tokenizer.image_size == transformer.image_size == cfg.image_size
     for name, overrides in cfg.evaluate.items():
@@ -106,15 +105,6 @@ def test_shipped_pipelines_name_commands_that_compose(experiment):
     for overrides in cfg.generate.values():
         assert compose("generate", [*overrides, "ckpt=/v.ckpt"]).mode is not None
     assert f"image_size={cfg.image_size}" in shared_overrides(cfg)
-
-
-def test_steps_take_the_data_of_the_experiment_and_a_user_has_the_last_word():
-    """The folder that the pipeline looks for images in is the one that every step composes."""
-    for typed in ([], ["data.source.num_images=50"]):
-        cfg = compose("pipeline", ["experiment=demo", *typed])
-        step = compose("prepare", [*shared_overrides(cfg), *typed])
-        assert step.data.folder == cfg.data.folder
-        assert step.data.source.num_images == (50 if typed else 1000)
 
 
 @pytest.mark.slow

@@ -148,7 +148,6 @@ class PipelineRoot(CommandRoot):
     until: str = "evaluate"  # the last step: prepare | tokenizer | tokens | transformer | generate | evaluate
     data: DataGroup = field(default_factory=DataGroup)
     measure: MeasureGroup | None = None
-    shared: list[str] = field(default_factory=list)  # overrides of every step, before those that are typed
     tokenizer: list[str] = field(default_factory=list)  # overrides of lfvar.train
     transformer: list[str] = field(default_factory=list)  # overrides of lfvar.train
     generate: dict[str, list[str]] = field(default_factory=dict)  # name of a set: overrides of lfvar.generate

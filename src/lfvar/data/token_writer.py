@@ -147,9 +147,10 @@ class _Building:
         shapes = {IDS_FILE: of_ids, SKIN_FILE: of_ids, MASKS_FILE: (count, size, (size + 7) // 8)}
         types: dict[str, Any] = {IDS_FILE: np.uint16, SKIN_FILE: np.uint16, MASKS_FILE: np.uint8}
         done_N = np.zeros(count, np.bool_)
-        for name in shapes:  # a run that was killed while it put its arrays in place
-            if not (folder / HEADER_FILE).exists() and (folder / name).exists():
-                os.replace(folder / name, folder / f"{_BUILDING}{name}")
+        for name in shapes:  # a run that was killed while it put its arrays in place; what it had not come to is older
+            building = folder / f"{_BUILDING}{name}"
+            if not (folder / HEADER_FILE).exists() and (folder / name).exists() and not building.exists():
+                os.replace(folder / name, building)
         arrays = [_reopen(folder / f"{_BUILDING}{name}", shapes[name], types[name]) for name in shapes]
         if journal.items and all(array is not None for array in arrays):
             for item in journal.items:
@@ -163,10 +164,10 @@ class _Building:
         assert ids_NSL is not None
         assert skin_NSL is not None
         assert masks_NHb is not None
-        building = cls(folder, ids_NSL, skin_NSL, masks_NHb, journal, done_N)
+        whole = cls(folder, ids_NSL, skin_NSL, masks_NHb, journal, done_N)
         if not done_N.any():
-            building._take_over(manifest, identity)
-        return building
+            whole._take_over(manifest, identity)
+        return whole
 
     def fill(
         self,

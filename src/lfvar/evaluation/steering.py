@@ -177,8 +177,9 @@ def choose_donors(lesion_N: Sequence[str], count: int, seed: int) -> list[tuple[
                 )
                 if other is not None:
                     donors[place], donors[other] = donors[other], donors[place]
-        pairs += [(i, j) for i, j in sorted(zip(order, donors, strict=True)) if lesion_N[i] != lesion_N[j]]
-    return pairs[:count]
+        fitting = [(i, j) for i, j in zip(order, donors, strict=True) if lesion_N[i] != lesion_N[j]]
+        pairs += sorted(fitting[: count - len(pairs)])
+    return pairs
 
 
 def plan_jobs(

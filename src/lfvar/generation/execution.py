@@ -27,8 +27,15 @@ OpenMaker = Callable[[int], Maker]
 """Opens the maker of a process, by its number. Picklable, as it travels to spawned processes."""
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool) -> None:
+def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool, alone: bool = True) -> None:
     """Make the folders of a run, after making sure that what is there was made by the same settings.
+
+    Args:
+        folder: Of the generated images.
+        settings: Of the run.
+        raw: Whether it keeps what the decoder made.
+        full: Whether it writes whole photographs.
+        alone: Whether nobody else writes there: half-written files are removed then.
 
     Raises:
         ArtefactError: When other settings made it.
@@ -36,13 +43,19 @@ def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: 
     """
     there = _settings_there(folder)
     find_claims(folder, settings, there)
-    if there is None and any((folder / name).exists() for name in (IMAGES, MASKS)):
+    if there is None and any(_holds_files(folder / name) for name in (IMAGES, MASKS)):
         raise DataError(
             f"'{folder}' holds images that lfvar.generate did not write", cure="choose another output=FOLDER"
         )
     for name in (IMAGES, MASKS, SHEETS, *([RAW] if raw else []), *([FULL] if full else [])):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        remove_temporary_files(folder / name)
+        if alone:
+            remove_temporary_files(folder / name)
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is anything but what is being written: another shard may just have begun."""
+    return folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def journal_file(folder: Path, shard: tuple[int, int] | None) -> Path:

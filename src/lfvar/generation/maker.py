@@ -24,7 +24,7 @@ from lfvar.sampling.composite import mask_in_original
 from lfvar.sampling.editing import EditConfig, Job, Result
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
-from lfvar.sampling.photograph import paste_edit
+from lfvar.sampling.photograph import Ground
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,9 +193,8 @@ class Maker:
         mask_HW = mask_in_original(job.mask_HW, row.frame, height, width)
         if sample.mask.is_source and pair.mask_HW is not None:
             mask_HW = pair.mask_HW  # the photograph's own outline is finer
-        return paste_edit(
-            pair.image_HWC, mask_HW, row.frame, result.raw_HWC, self.options.editing, erase_HW=pair.mask_HW
-        )
+        ground = Ground.prepare(pair.image_HWC, mask_HW, row.frame, self.options.editing, erase_HW=pair.mask_HW)
+        return ground.paste(result.raw_HWC)
 
 
 def provenance_of(sample: PlannedSample, hashes: Mapping[str, str]) -> Provenance:

@@ -185,12 +185,13 @@ def _sweep_masks(
 
 def _move(planner: Planner, sample: PlannedSample, label: str, name: str, value: float) -> dict[str, float]:
     """What is asked at one step."""
-    others = planner.wish.sweep.others
+    others, asked = planner.wish.sweep.others, dict(sample.asked)
+    stated = {other: amount for other, amount in planner.stated(label).items() if other in asked}
     if others == "free":
-        return {name: value}
-    if others == "follow":
-        return planner.vectors.follow(sample.asked, label, name, value)
-    return {**sample.asked, name: value}
+        asked = {}
+    elif others == "follow":
+        asked = planner.vectors.follow(asked, label, name, value)
+    return {**asked, **stated, name: value}
 
 
 def _name(source: ManifestRow, seed: int | None = None) -> str:

@@ -124,7 +124,8 @@ class SweepConfig:
     others: Others = "follow"
     """What becomes of the other measurements: they move as far as they are tied to the swept one among lesions of the
     type and stay as they are beyond that (`follow`); all stay (`fixed`: most of them then contradict the swept one, as
-    dozens say how dark a lesion is, and the net goes by the majority); or are not asked for (`free`)."""
+    dozens say how dark a lesion is, and the net goes by the majority); or are not asked for (`free`). What `ask.set`
+    states stays."""
 
     def __post_init__(self) -> None:
         _to_tuples(self, "values")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,40 +52,62 @@ class Photograph:
             )
         return cls(image_HWC, mask_HW, frame, cut_frame(image_HWC, frame, side), square_mask_HW)
 
-    def put_back(self, result: Result, editing: EditConfig) -> NDArray[np.uint8]:
-        """The whole photograph with the edit in it: outside the mask, its bytes.
+    def put_back(self, results: Sequence[Result], editing: EditConfig) -> list[NDArray[np.uint8]]:
+        """The whole photograph with each edit in it: outside the mask, its bytes.
 
         Args:
-            result: Of a job on the square.
-            editing: What that job was made with.
+            results: Of jobs on the square.
+            editing: What those jobs were made with.
         """
         if self.frame is None:
-            return result.image_HWC
-        return paste_edit(self.whole_HWC, self.whole_mask_HW, self.frame, result.raw_HWC, editing)
+            return [result.image_HWC for result in results]
+        ground = Ground.prepare(self.whole_HWC, self.whole_mask_HW, self.frame, editing)
+        return [ground.paste(result.raw_HWC) for result in results]
 
 
-def paste_edit(
-    photograph_HWC: NDArray[np.uint8],
-    mask_HW: NDArray[np.bool_],
-    frame: Frame,
-    raw_SSC: NDArray[np.uint8],
-    editing: EditConfig,
-    *,
-    erase_HW: NDArray[np.bool_] | None = None,
-) -> NDArray[np.uint8]:
-    """Finish an edit at the photograph's resolution as `lfvar.sampling.editing` finishes the square.
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A photograph as edits are pasted onto it; make it with `Ground.prepare`.
 
-    Args:
-        photograph_HWC: RGB of any size. Every byte outside of both masks comes back.
-        mask_HW: True = the new lesion.
-        frame: Where the square lies in the photograph.
-        raw_SSC: What the decoder made of the square (`Result.raw_HWC`).
-        editing: Whether skin covers what is painted over, and how wide the transition is.
-        erase_HW: The old lesion, where it is not the new one's place.
+    Edits are finished at the photograph's resolution as `lfvar.sampling.editing` finishes the square.
     """
-    painted_HW = mask_HW if erase_HW is None else mask_HW | erase_HW
-    if editing.cover:
-        margin = editing.fill_margin * frame.width / mask_HW.shape[1]
-        photograph_HWC = cover_with_skin(photograph_HWC, painted_HW, margin=margin)
-        painted_HW = mask_HW
-    return paste_into_original(photograph_HWC, painted_HW, frame, raw_SSC, feather=editing.feather)
+
+    photograph_HWC: NDArray[np.uint8]
+    """With skin over what is painted, if the edit covers."""
+    painted_HW: NDArray[np.bool_]
+    frame: Frame
+    feather: float
+
+    @classmethod
+    def prepare(
+        cls,
+        photograph_HWC: NDArray[np.uint8],
+        mask_HW: NDArray[np.bool_],
+        frame: Frame,
+        editing: EditConfig,
+        *,
+        erase_HW: NDArray[np.bool_] | None = None,
+    ) -> Ground:
+        """Cover what is painted over: once for all edits in one place.
+
+        Args:
+            photograph_HWC: RGB of any size.
+            mask_HW: True = the new lesion.
+            frame: Where the square lies in the photograph.
+            editing: Whether skin covers what is painted over, and how wide the transition is.
+            erase_HW: The old lesion, where it is not the new one's place.
+        """
+        painted_HW = mask_HW if erase_HW is None else mask_HW | erase_HW
+        if editing.cover:
+            margin = editing.fill_margin * frame.width / mask_HW.shape[1]
+            photograph_HWC = cover_with_skin(photograph_HWC, painted_HW, margin=margin)
+            painted_HW = mask_HW
+        return cls(photograph_HWC, painted_HW, frame, editing.feather)
+
+    def paste(self, raw_SSC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The photograph with one edit in it; every byte outside of both masks is the photograph's.
+
+        Args:
+            raw_SSC: What the decoder made of the square (`Result.raw_HWC`).
+        """
+        return paste_into_original(self.photograph_HWC, self.painted_HW, self.frame, raw_SSC, feather=self.feather)

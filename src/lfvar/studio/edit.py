@@ -12,7 +12,7 @@ from lfvar.measure.mask_only import measure_mask
 from lfvar.measure.schema import FROM_MASK
 from lfvar.sampling.editing import Job, Result
 from lfvar.sampling.guidance import Guidance
-from lfvar.sampling.photograph import Photograph, paste_edit
+from lfvar.sampling.photograph import Ground, Photograph
 from lfvar.studio.desk import Ticket
 from lfvar.studio.measured import Comparison, compare
 from lfvar.studio.pictures import resize_mask
@@ -174,7 +174,7 @@ def render(workbench: Workbench, session: Session, edit: Edit, number: int) -> N
         return result.image_HWC
     with ONE_PHOTOGRAPH:
         image_HWC = read_picture(workbench, session, edit.request.picture)
-        return paste_edit(image_HWC, edit.whole_mask, edit.frame, result.raw_HWC, workbench.editing)
+        return Ground.prepare(image_HWC, edit.whole_mask, edit.frame, workbench.editing).paste(result.raw_HWC)
 
 
 def preview(workbench: Workbench, edit: Edit, number: int, view_hwC: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -198,7 +198,7 @@ def preview(workbench: Workbench, edit: Edit, number: int, view_hwC: NDArray[np.
         max(1, round(edit.frame.height * scale_y)),
     )
     mask_hw = resize_mask(edit.whole_mask.astype(np.uint8) * np.uint8(255), (height, width))
-    return paste_edit(view_hwC, mask_hw, frame, result.raw_HWC, workbench.editing)
+    return Ground.prepare(view_hwC, mask_hw, frame, workbench.editing).paste(result.raw_HWC)
 
 
 def _asked(workbench: Workbench, edit: Edit, seed: int) -> dict[str, float]:

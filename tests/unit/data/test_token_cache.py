@@ -177,6 +177,36 @@ def test_killed_while_arrays_are_put_in_place(phantom_folder, manifest, identity
     assert (theirs / "header.json").read_bytes() == (made / "header.json").read_bytes()
 
 
+@pytest.mark.parametrize("moved", range(4))
+def test_killed_while_new_arrays_take_the_place_of_older_ones(
+    phantom_folder, manifest, identity, theirs, made, monkeypatch, moved
+):
+    """The cache of another order of images, made again in its folder: none of the older ids stay."""
+    turned = replace(manifest, rows=manifest.rows[::-1])
+    put = os.replace
+    counted = iter(range(9))
+
+    def killed(source, target):
+        if "building-" in os.fspath(source) and next(counted) == moved:
+            raise KeyboardInterrupt
+        put(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        if moved < 3:
+            with pytest.raises(KeyboardInterrupt):
+                write(theirs, phantom_folder, turned, identity, must_not_run)
+            assert not (theirs / "header.json").exists()
+        else:
+            write(theirs, phantom_folder, turned, identity, must_not_run)
+    assert write(theirs, phantom_folder, turned, identity, must_not_run).num_new == 0
+    old, new = TokenCache.open(made, manifest, identity), TokenCache.open(theirs, turned, identity)
+    for row in (manifest.rows[0], manifest.rows[5]):
+        assert torch.equal(old.get_ids(row.image_id, 3), new.get_ids(row.image_id, 3))
+    for name in ("ids.npy", "skin.npy", "masks.npy"):
+        assert np.array_equal(np.load(theirs / name), np.load(made / name)[::-1])
+
+
 def test_lost_arrays_are_not_believed(phantom_folder, manifest, identity, tmp_path):
     """The journal survives, the arrays do not: everything is encoded again."""
     folder = tmp_path / "cache"

@@ -91,6 +91,14 @@ def test_donors_are_other_lesions_and_take_turns():
     assert pairs != choose_donors(lesion_N, 60, 4)
 
 
+def test_fewer_pairs_than_images_are_drawn_from_all_of_them():
+    """Manifests are in the order of names, and names may begin with the type."""
+    images = [i for i, _ in choose_donors([f"lesion{i}" for i in range(300)], 60, 0)]
+    assert len(set(images)) == 60
+    assert images == sorted(images)
+    assert np.histogram(images, 3, (0, 300))[0].min() > 10
+
+
 def test_one_lesion_has_no_donor():
     with pytest.raises(ValueError, match="only one"):
         choose_donors(["a", "a"], 2, 0)

@@ -95,6 +95,16 @@ def test_what_is_lost_or_changed_is_made_again(plan, pool, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_one_of_several_shards_leaves_what_others_are_writing(tmp_path):
+    claim_folder(tmp_path, SETTINGS, raw=False, full=False)
+    half = tmp_path / "images" / ".x.png.tmp-1"
+    half.touch()
+    claim_folder(tmp_path, SETTINGS, raw=False, full=False, alone=False)
+    assert half.exists()
+    claim_folder(tmp_path, SETTINGS, raw=False, full=False)
+    assert not half.exists()
+
+
 def test_shards_make_what_one_process_makes(plan, pool, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(whole, plan, pool)

@@ -119,6 +119,15 @@ def test_a_sweep_moves_one_value_from_low_to_high(pool, others):
             assert set(strip[0].asked) == {LIGHT}
 
 
+@pytest.mark.parametrize("others", ["fixed", "follow", "free"])
+def test_what_is_stated_stays_as_stated_in_a_sweep(pool, others):
+    ask = AskConfig(set={"histogram_mean": 100.0})
+    sweep = SweepConfig(LIGHT, steps=3, others=others)
+    plan = plan_of(pool, "sweep", sources=SourceConfig(count=2), sweep=sweep, ask=ask)
+    assert {sample.asked["histogram_mean"] for sample in plan} == {100.0}
+    assert len({sample.asked[LIGHT] for sample in plan}) > 2
+
+
 @pytest.mark.parametrize(
     "name",
     ["clinical_relative_area", "clinical_centroid_x", "clinical_asymmetry_shape_max", "clinical_border_compactness"],

@@ -28,12 +28,24 @@ def pale_result(photograph):
 
 def test_the_old_lesion_does_not_shine_through_the_feather(photograph):
     outside = ~photograph.whole_mask_HW
-    back = photograph.put_back(pale_result(photograph), EditConfig())
-    bare = photograph.put_back(pale_result(photograph), EditConfig(cover=False))
+    back = photograph.put_back([pale_result(photograph)], EditConfig())[0]
+    bare = photograph.put_back([pale_result(photograph)], EditConfig(cover=False))[0]
     for made in (back, bare):
         assert np.array_equal(made[outside], photograph.whole_HWC[outside])
     assert back.min() > 120
     assert bare.min() < 100  # a dark rim
+
+
+def test_many_edits_of_one_photograph_cover_it_once(photograph, monkeypatch):
+    calls = []
+
+    def counted(*arguments, **options):
+        calls.append(arguments)
+        return cover_with_skin(*arguments, **options)
+
+    monkeypatch.setattr("lfvar.sampling.photograph.cover_with_skin", counted)
+    assert len(photograph.put_back([pale_result(photograph)] * 3, EditConfig())) == 3
+    assert len(calls) == 1
 
 
 def test_a_photograph_of_many_pixels_is_covered_alike():
