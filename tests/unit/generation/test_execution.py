@@ -126,6 +126,7 @@ def test_other_settings_never_overwrite(plan, pool, tmp_path):
     assert contents(tmp_path) == before
     foreign = tmp_path / "foreign"
     (foreign / "images").mkdir(parents=True)
+    (foreign / "images" / "holiday.jpg").touch()
     with pytest.raises(DataError, match="did not write"):
         run(foreign, plan, pool)
 
