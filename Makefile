@@ -10,7 +10,7 @@ LOWEST := tests/unit/nn tests/unit/data tests/unit/measure tests/unit/interop te
 .PHONY: help setup demo test lint browser unit docs notebooks lowest clean
 
 help:
-	@echo "make demo   set up, then the whole chain on phantom data, offline: $(DEMO)/report.html (about twelve minutes on two cores)"
+	@echo "make demo   set up, then the whole chain on phantom data, offline: $(DEMO)/report.html (about ten minutes on two cores)"
 	@echo "make test   set up, then all checks and tests"
 	@echo "make setup  only set up: $(VENV) with lfvar and the tested versions"
 	@echo "make notebooks   set up, then run all notebooks and keep their outputs"

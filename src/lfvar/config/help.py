@@ -77,7 +77,7 @@ HELP = {
     "pipeline": Help(
         "All stages in a row; what is up to date is skipped, what was killed goes on.",
         (
-            ("experiment=demo", "phantom data, offline, in about twelve minutes"),
+            ("experiment=demo", "phantom data, offline, in about ten minutes"),
             ("experiment=ham10000 data.root=PATH", "HAM10000 at 64 px"),
             ("experiment=demo until=tokenizer", "stop after a step"),
             ("experiment=demo folder=FOLDER", "where results go"),

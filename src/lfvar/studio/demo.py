@@ -44,7 +44,7 @@ def require_demo(folder: Path) -> Path:
         print(f"no ckpt given: this is the demo model of {found}, trained on phantom images", flush=True)
         return found
     print(
-        f"no ckpt given, and no demo model in '{folder}': training it now, about eight minutes on two cores.\n"
+        f"no ckpt given, and no demo model in '{folder}': training it now, about ten minutes on two cores.\n"
         "Ctrl-C stops; the next start goes on from there.",
         flush=True,
     )
