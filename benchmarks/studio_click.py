@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=5)
     parser.add_argument("--samples", type=int, default=4, help="per click")
     parser.add_argument("--prompt", default="a large, dark, asymmetric melanoma", help="fills the controls")
+    parser.add_argument("--rest", default="none", help="all other measurements: none, expected, sampled, mean, source")
     parser.add_argument("--image", help="id of the picture to edit; else the first one")
     parser.add_argument("--picture", help="write a screenshot of the result there")
     parser.add_argument("--dark", action="store_true", help="in dark colours")
@@ -52,6 +53,7 @@ def main() -> None:
         page.fill("#prompt", options.prompt)
         page.click("#prompt-fill")
         page.wait_for_selector("#understood:not([hidden])")
+        page.select_option("#rest", options.rest)
         times = [click(page, options.samples, seed) for seed in range(options.clicks)]
         if options.picture:
             page.wait_for_load_state("networkidle")
