@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lfvar.sampling.lesion_shapes import LesionShape
+from lfvar.sampling.vectors import Base
 from lfvar.studio.refusal import Refusal
-
-Rest = Literal["none", "source", "mean", "expected", "sampled"]
 
 
 class _Data(BaseModel):
@@ -90,7 +89,7 @@ class EditRequest(_Data):
     """Type; None: any."""
     measurements: Annotated[dict[str, float], Field(max_length=150)] = {}
     """In natural units; all others as `rest` says."""
-    rest: Rest = "none"
+    rest: Base = "none"
     """Measurements that are not stated: `none` leaves them free, `source` takes the picture's own, `mean` the type's,
     `expected` what usually goes with the stated ones and the mask, `sampled` a draw of what goes with them."""
     erase: bool = True
