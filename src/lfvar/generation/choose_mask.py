@@ -11,8 +11,8 @@ import numpy as np
 
 from lfvar.data.manifest import ManifestRow
 from lfvar.errors import ConfigError
-from lfvar.generation.mask_search import DRIVES, choose_from_bank, fit_drawn
-from lfvar.generation.masks import read_mask_file, render_mask
+from lfvar.generation.mask_search import DRIVES, choose_from_bank, fit_drawn, place
+from lfvar.generation.masks import read_mask_file, render_mask, size_and_place
 from lfvar.generation.plan import MaskPlan
 from lfvar.generation.pool import Pool
 from lfvar.generation.settings import MaskKind, Wish
@@ -28,6 +28,16 @@ _DRAWN_TARGETS = (
     "clinical_centroid_y",
     "shape_elongation",
 )
+
+_SIZE_AND_PLACE = frozenset({"clinical_relative_area", "clinical_centroid_x", "clinical_centroid_y"})
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "area": ("clinical_relative_area",),
+    "position": ("clinical_centroid_x", "clinical_centroid_y"),
+    "elongation": ("shape_elongation",),
+    "asymmetry": ("clinical_asymmetry_shape_max", "clinical_asymmetry_shape_min"),
+    "irregularity": ("clinical_border_compactness", "clinical_border_radial_variation", "shape_sphericity"),
+}
+"""Settings of `MaskConfig`, and what they decide."""
 
 
 @dataclass(frozen=True)
@@ -59,47 +69,45 @@ class MaskChooser:
             stated: Features of `FROM_MASK` that were asked for.
 
         Raises:
-            ConfigError: When masks of this kind cannot measure what is stated.
+            ConfigError: When masks of this kind cannot measure what is stated, or `MaskConfig` says another thing.
         """
         config, kind = self.wish.mask, self.kind
-        if kind == "none":
-            return MaskPlan("none")
-        stated = {**stated, **({} if config.area is None else {"clinical_relative_area": config.area})}
-        centre = config.position or _stated_centre(stated)
+        stated = self._with_settings(stated)
         if kind == "drawn":
-            return self._draw(label, seed, stated, centre)
+            return self._draw(label, seed, stated)
+        self._refuse_settings("elongation", "orientation", "asymmetry", "irregularity")
+        if kind == "none":
+            self._refuse_settings("area", "position")
+            return MaskPlan("none")
         area = stated.get("clinical_relative_area")
         if kind == "bank":
             labels = None if label is None else [label]
-            changed = area is not None or centre is not None
-            found = choose_from_bank(stated, self.pool, seed, labels, whole=changed)
-            return replace(found, area=area, centre=centre)
+            found = choose_from_bank(stated, self.pool, seed, labels, whole=bool(stated.keys() & _SIZE_AND_PLACE))
+            return place(replace(found, area=area), stated, self.pool)
         self._require_only_size_and_place(stated)
         if kind == "file":
             assert config.file is not None
             read_mask_file(Path(config.file), self.pool.size)  # an error now rather than after an hour
-            return MaskPlan("file", file=config.file, area=area, centre=centre)
+            return place(MaskPlan("file", file=config.file, area=area), stated, self.pool)
         assert source is not None
-        return MaskPlan("source", image_id=source.image_id, area=area, centre=centre)
+        return place(MaskPlan("source", image_id=source.image_id, area=area), stated, self.pool)
 
-    def like_source(self, source: ManifestRow, seed: int, swept: str) -> MaskPlan:
-        """A drawn lesion that measures what the source's own does: where a sweep of a shape starts."""
-        own = measure_mask(self.pool.read_mask(source.image_id))
+    def like_source(self, source: ManifestRow, seed: int, swept: str, stated: Mapping[str, float]) -> MaskPlan:
+        """A drawn lesion that measures what the source's own does, but for what is stated: where a sweep starts."""
+        own = self._measure(source) | self._with_settings(stated)
         targets = {name: own[name] for name in _DRAWN_TARGETS if name in own and name != swept}
         return fit_drawn(targets, self.pool, seed, fixed=self._fixed_shape(seed, targets))
 
-    def from_bank_like(self, source: ManifestRow, label: str, seed: int, swept: str, value: float) -> MaskPlan:
+    def from_bank_like(
+        self, source: ManifestRow, label: str, seed: int, swept: str, value: float, stated: Mapping[str, float]
+    ) -> MaskPlan:
         """A real lesion with the swept value, at the size and place of the source's own as far as it is not those."""
-        own = measure_mask(self.pool.read_mask(source.image_id))
-        found = choose_from_bank({swept: value}, self.pool, seed, [label], whole=True)
-        drive = DRIVES[swept]
-        if drive == "moved":
-            x, y = own["clinical_centroid_x"], own["clinical_centroid_y"]
-            return replace(found, centre=(value, y) if swept.endswith("_x") else (x, value))
-        centre = (own["clinical_centroid_x"], own["clinical_centroid_y"])
-        if drive == "scaled":
-            return replace(found, area=value if swept == "clinical_relative_area" else None, centre=centre)
-        return replace(found, area=own["clinical_relative_area"], centre=centre)
+        self._refuse_settings("elongation", "orientation", "asymmetry", "irregularity")
+        stated = self._with_settings(stated)
+        wanted = self._measure(source) | stated | {swept: value}
+        found = choose_from_bank({**stated, swept: value}, self.pool, seed, [label], whole=True)
+        sized = DRIVES[swept] != "scaled" or swept == "clinical_relative_area"
+        return place(replace(found, area=wanted["clinical_relative_area"] if sized else None), wanted, self.pool)
 
     def given(self, plan: MaskPlan) -> dict[str, float]:
         """What a mask measures, for vectors that are to go with it."""
@@ -112,11 +120,43 @@ class MaskChooser:
         assert mask_HW is not None
         return measure_mask(mask_HW)
 
-    def _draw(
-        self, label: str | None, seed: int, stated: Mapping[str, float], centre: tuple[float, float] | None
-    ) -> MaskPlan:
-        place = {} if centre is None else {"clinical_centroid_x": centre[0], "clinical_centroid_y": centre[1]}
-        targets = self.vectors.draw_shape_targets(label, seed, {**stated, **place}, _DRAWN_TARGETS)
+    def _measure(self, source: ManifestRow) -> dict[str, float]:
+        """What the source's own lesion measures; of a tiny one, size and place alone."""
+        mask_HW = self.pool.read_mask(source.image_id)
+        return size_and_place(mask_HW) | measure_mask(mask_HW)
+
+    def _with_settings(self, stated: Mapping[str, float]) -> dict[str, float]:
+        """What is stated, by `MaskConfig` too.
+
+        Raises:
+            ConfigError: When both say something of one thing.
+        """
+        config = self.wish.mask
+        for setting, names in _SETTINGS.items():
+            twice = [name for name in names if name in stated]
+            if twice and (value := getattr(config, setting)) is not None:
+                raise ConfigError(
+                    f"mask.{setting}={value}, and {twice[0]}={stated[twice[0]]:.3g} is asked for",
+                    cure="leave one of them out",
+                )
+        found = dict(stated)
+        if config.area is not None:
+            found["clinical_relative_area"] = config.area
+        if config.position is not None:
+            found["clinical_centroid_x"], found["clinical_centroid_y"] = config.position
+        return found
+
+    def _refuse_settings(self, *names: str) -> None:
+        """Raise a ConfigError for settings that do nothing to masks of this kind."""
+        for name in names:
+            if getattr(self.wish.mask, name) is not None:
+                raise ConfigError(
+                    f"mask.{name} is set, and has no effect on mask.kind={self.kind}",
+                    cure="set mask.kind=drawn, or leave it out",
+                )
+
+    def _draw(self, label: str | None, seed: int, stated: Mapping[str, float]) -> MaskPlan:
+        targets = self.vectors.draw_shape_targets(label, seed, stated, _DRAWN_TARGETS)
         return fit_drawn(targets, self.pool, seed, fixed=self._fixed_shape(seed, targets))
 
     def _fixed_shape(self, seed: int, targets: Mapping[str, float]) -> dict[str, float]:
@@ -131,13 +171,8 @@ class MaskChooser:
 
     def _require_only_size_and_place(self, stated: Mapping[str, float]) -> None:
         for name in stated:
-            if name not in ("clinical_relative_area", "clinical_centroid_x", "clinical_centroid_y"):
+            if name not in _SIZE_AND_PLACE:
                 raise ConfigError(
                     f"{name} follows from the mask, and mask.kind={self.kind} has its own",
                     cure="set mask.kind=drawn or mask.kind=bank, which are chosen to measure what is asked",
                 )
-
-
-def _stated_centre(stated: Mapping[str, float]) -> tuple[float, float] | None:
-    x, y = stated.get("clinical_centroid_x"), stated.get("clinical_centroid_y")
-    return None if x is None and y is None else (0.5 if x is None else x, 0.5 if y is None else y)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lfvar.data.mask_bank import touches_edge
 from lfvar.errors import ConfigError, DataError
-from lfvar.generation.masks import render_mask
+from lfvar.generation.masks import render_mask, size_and_place
 from lfvar.generation.plan import MaskPlan
 from lfvar.generation.pool import Pool
 from lfvar.measure.mask_only import measure_mask
@@ -71,8 +71,7 @@ def drive_mask(feature: str, values: Sequence[float], start: MaskPlan, pool: Poo
     """
     drive = DRIVES[feature]
     if drive == "moved":
-        x, y = _centroid(start, pool)
-        return [_with_centre(start, (value, y) if feature.endswith("_x") else (x, value)) for value in values]
+        return [place(start, {feature: value}, pool) for value in values]
     if feature == "clinical_relative_area":
         return [_with_area(start, value) for value in values]
     candidates = _candidates(drive, start)
@@ -103,16 +102,16 @@ def _with_area(plan: MaskPlan, area: float) -> MaskPlan:
     return replace(plan, area=area)
 
 
-def _with_centre(plan: MaskPlan, centre: tuple[float, float]) -> MaskPlan:
+def place(plan: MaskPlan, wanted: Mapping[str, float], pool: Pool) -> MaskPlan:
+    """Move a mask to `clinical_centroid_x` and `_y`; one that is not wanted stays as it is."""
+    axes = ("clinical_centroid_x", "clinical_centroid_y")
+    if not any(axis in wanted for axis in axes):
+        return plan
+    own = size_and_place(_render(plan, pool))
+    x, y = (float(wanted.get(axis, own[axis])) for axis in axes)
     if plan.kind == "drawn":
-        return replace(plan, shape={**plan.shape, "centre_x": centre[0], "centre_y": centre[1]})
-    return replace(plan, centre=centre)
-
-
-def _centroid(plan: MaskPlan, pool: Pool) -> tuple[float, float]:
-    mask_HW = _render(plan, pool)
-    y, x = np.nonzero(mask_HW)
-    return float((x.mean() + 0.5) / mask_HW.shape[1]), float((y.mean() + 0.5) / mask_HW.shape[0])
+        return replace(plan, shape={**plan.shape, "centre_x": x, "centre_y": y})
+    return replace(plan, centre=(x, y))
 
 
 SHAPE_TARGETS: Mapping[str, Drive] = MappingProxyType(

@@ -63,6 +63,16 @@ def read_mask_file(path: Path, size: int) -> NDArray[np.bool_]:
     return mask_HW
 
 
+def size_and_place(mask_HW: NDArray[np.bool_]) -> dict[str, float]:
+    """`clinical_relative_area`, `clinical_centroid_x` and `_y` of a mask, however small its lesion is."""
+    y, x = np.nonzero(mask_HW)
+    return {
+        "clinical_relative_area": float(mask_HW.mean()),
+        "clinical_centroid_x": float((x.mean() + 0.5) / mask_HW.shape[1]),
+        "clinical_centroid_y": float((y.mean() + 0.5) / mask_HW.shape[0]),
+    }
+
+
 def scale_mask(mask_HW: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
     """Enlarge or shrink a lesion around its centroid without changing its shape.
 

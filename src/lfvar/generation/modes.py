@@ -15,6 +15,7 @@ from lfvar.generation.mask_search import DRIVES, drive_mask
 from lfvar.generation.plan import MaskPlan, PlannedSample
 from lfvar.generation.planner import Planner
 from lfvar.measure.schema import FROM_MASK, feature
+from lfvar.sampling.asking import require_possible
 
 _SHEET_WIDTH = 8  # images beside each other where there is no natural row
 
@@ -62,7 +63,9 @@ def plan_sweep(planner: Planner) -> Iterator[PlannedSample]:
     for source in planner.sources(4):
         for label, (number, seed) in product(wish.ask.types or [source.label], planner.seeds()):
             steps = _sweep_steps(planner, label, name)
-            masks = _sweep_masks(planner, source, label, seed, name, [value for _, value in steps])
+            values = [value for _, value in steps]
+            shape = {other: amount for other, amount in planner.stated(label).items() if other in FROM_MASK}
+            masks = _sweep_masks(planner, source, label, seed, name, values, shape)
             for (heading, value), mask in zip(steps, masks, strict=True):
                 sample = planner.make(
                     source,
@@ -75,10 +78,12 @@ def plan_sweep(planner: Planner) -> Iterator[PlannedSample]:
                     column=heading,
                 )
                 caption = f"{value:.3g}" if item.unit == "1" else f"{value:.3g} {item.unit}"
+                moved = _move(planner, source, sample, label, name, value)
                 if name in FROM_MASK:
-                    yield replace(sample, wanted={**sample.wanted, name: value}, caption=caption)
+                    wanted = {**sample.wanted, name: value}
+                    yield replace(sample, asked=moved, wanted=wanted, caption=caption)
                 else:
-                    yield replace(sample, asked=_move(planner, sample, label, name, value), caption=caption)
+                    yield replace(sample, asked={**moved, name: value}, caption=caption)
 
 
 def plan_balance(planner: Planner) -> Iterator[PlannedSample]:
@@ -124,9 +129,17 @@ def plan_whole(planner: Planner) -> Iterator[PlannedSample]:
 def plan_prompt(planner: Planner) -> Iterator[PlannedSample]:
     """What sentences ask for."""
     wish = planner.wish
-    sources = planner.sources(8) if wish.on_sources else []
-    for prompt in planner.prompts:
-        count = prompt.count * (wish.ask.num_samples or (1 if prompt.count > 1 else wish.num_samples))
+    counts = [
+        prompt.count * (wish.ask.num_samples or (1 if prompt.count > 1 else wish.num_samples))
+        for prompt in planner.prompts
+    ]
+    sources = planner.sources(max(counts)) if wish.on_sources else []
+    if (wish.sources.count is not None or wish.sources.ids) and len(sources) > min(counts):
+        raise ConfigError(
+            f"{len(sources)} images to paint on, and a sentence asks for {min(counts)}: some would never be used",
+            cure=f"set ask.num_samples={len(sources)}, or name fewer sources",
+        )
+    for prompt, count in zip(planner.prompts, counts, strict=True):
         for number in range(count):
             seed = wish.seed + number
             stated = {**prompt.values, **planner.stated(prompt.label)}
@@ -159,39 +172,52 @@ def _sweep_steps(planner: Planner, label: str, name: str) -> list[tuple[str, flo
     """Heading and value of each step."""
     config = planner.wish.sweep
     if config.values is not None:
+        for value in config.values:
+            require_possible({name: value})
         return [(f"step {index + 1}", value) for index, value in enumerate(config.values)]
     probabilities = np.linspace(config.low, config.high, config.steps)
     return [(f"{p:.0%}", planner.vectors.quantile(label, name, float(p))) for p in probabilities]
 
 
 def _sweep_masks(
-    planner: Planner, source: ManifestRow, label: str, seed: int, name: str, values: Sequence[float]
+    planner: Planner,
+    source: ManifestRow,
+    label: str,
+    seed: int,
+    name: str,
+    values: Sequence[float],
+    shape: Mapping[str, float],
 ) -> list[MaskPlan]:
-    """One mask for all steps, or one for each where the mask is what moves."""
+    """One mask for all steps, or one for each where the mask is what moves; with the shape that is stated."""
     masks = planner.masks
     if name not in FROM_MASK:
-        return [masks.choose(source, label, seed, {})] * len(values)
+        return [masks.choose(source, label, seed, shape)] * len(values)
     if masks.kind == "bank":
-        return [masks.from_bank_like(source, label, seed, name, value) for value in values]
+        return [masks.from_bank_like(source, label, seed, name, value, shape) for value in values]
     if DRIVES[name] in ("scaled", "moved"):
-        return drive_mask(name, values, masks.choose(source, label, seed, {}), planner.pool)
+        return drive_mask(name, values, masks.choose(source, label, seed, shape), planner.pool)
     if planner.wish.mask.kind in ("source", "file"):
         raise ConfigError(
             f"{name} cannot be moved by scaling a mask, and mask.kind={planner.wish.mask.kind} has one shape",
             cure="leave mask.kind out (drawn), or set mask.kind=bank",
         )
-    return drive_mask(name, values, masks.like_source(source, seed, name), planner.pool)
+    return drive_mask(name, values, masks.like_source(source, seed, name, shape), planner.pool)
 
 
-def _move(planner: Planner, sample: PlannedSample, label: str, name: str, value: float) -> dict[str, float]:
-    """What is asked at one step."""
-    others, asked = planner.wish.sweep.others, dict(sample.asked)
+def _move(
+    planner: Planner, source: ManifestRow, sample: PlannedSample, label: str, name: str, value: float
+) -> dict[str, float]:
+    """What is asked of all but the mask and the swept value at one step."""
+    others, base, asked = planner.wish.sweep.others, planner.wish.base, dict(sample.asked)
     stated = {other: amount for other, amount in planner.stated(label).items() if other in asked}
+    goes_along = name in FROM_MASK and base in ("expected", "sampled")  # with the mask of this step
     if others == "free":
         asked = {}
-    elif others == "follow":
-        asked = planner.vectors.follow(asked, label, name, value)
-    return {**asked, **stated, name: value}
+    elif others == "follow" and asked and not goes_along:
+        own = planner.pool.measured.get(source.image_id, {}) if base == "source" else {}
+        start = {name: own[name]} if name in FROM_MASK and name in own else {}
+        asked = planner.vectors.follow({**asked, **start}, label, name, value)
+    return {other: amount for other, amount in {**asked, **stated}.items() if other not in FROM_MASK}
 
 
 def _name(source: ManifestRow, seed: int | None = None) -> str:

@@ -29,7 +29,7 @@ class SourceConfig:
     """Only images of these types; None: all."""
     count: int | None = None
     """That many, evenly over types and over the split; 0: all. None: one per type for matrix, 4 for sweep, all for
-    balance, else 8."""
+    balance, one per image of a sentence for prompt, else 8."""
 
     def __post_init__(self) -> None:
         _to_tuples(self, "ids", "types")
@@ -188,10 +188,22 @@ class Wish:
                 f"mode=sweep goes with sweep.feature=…: {found}",
                 cure="set mode=sweep sweep.feature=clinical_colour_lightness (names: lfvar.measure.schema)",
             )
+        if self.sweep.feature in self.ask.set:
+            raise ConfigError(
+                f"ask.set.{self.sweep.feature} is stated, and sweep.feature moves it", cure="leave ask.set out"
+            )
+        self._require_effect()
         if self.mask.kind == "none" and self.on_sources:
             raise ConfigError(f"mask.kind=none, but mode={self.mode} edits images", cure="leave mask.kind out")
         if self.mask.kind == "source" and not self.on_sources:
             raise ConfigError(f"mask.kind=source, but mode={self.mode} has no source", cure="use bank, drawn or none")
+
+    def _require_effect(self) -> None:
+        """Raise for what is set and would do nothing."""
+        if self.mode == "prompt" and self.ask.types:
+            raise ConfigError("ask.types is set, but the sentence says the type", cure="name it in prompt=…")
+        if self.mode == "balance" and self.ask.num_samples:
+            raise ConfigError("ask.num_samples is set, but mode=balance counts itself", cure="set balance.target")
 
     @property
     def on_sources(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lfvar.errors import ConfigError, DataError
 from lfvar.measure.profiles import Profiles
-from lfvar.measure.schema import FEATURE_NAMES
+from lfvar.measure.schema import FEATURE_NAMES, FROM_MASK, feature
 from lfvar.measure.standardise import FittedFeature, Standardiser
 from lfvar.nn.conditioning import Condition, Region
 from lfvar.nn.mask_pyramid import token_regions
@@ -178,13 +178,37 @@ class Asking:
         )
 
 
+def require_possible(measurements: Mapping[str, float]) -> None:
+    """Make sure that a mask can measure what is asked of it.
+
+    Args:
+        measurements: In natural units; those that do not follow from the mask are not looked at.
+
+    Raises:
+        ConfigError: For a value that no mask has.
+    """
+    for name, value in measurements.items():
+        if name not in FROM_MASK:
+            continue
+        low, high = feature(name).range
+        is_part = name == "clinical_relative_area"  # neither nothing nor everything
+        lowest, highest = -math.inf if low is None else low, math.inf if high is None else high
+        if not lowest <= value <= highest or (is_part and value in (lowest, highest)):
+            limits = f"from {lowest:g} to {highest:g}" if high is not None else f"{lowest:g} or more"
+            raise ConfigError(
+                f"{name}={value:g}: no lesion measures that",
+                cure=f"use a number {limits}" + (", a part of the image" if is_part else ""),
+            )
+
+
 def resolve_words(
     measurements: Mapping[str, float | str], label: str | None, profiles: Profiles | None
 ) -> dict[str, float]:
     """Numbers as they are, words ("low", "very high") as quantiles of the type's profile.
 
     Raises:
-        ConfigError: When a word is unknown, or there is no type or no profile to say what it means.
+        ConfigError: When a word is unknown, there is no type or no profile to say what it means, or no lesion can
+            measure a number.
     """
     resolved: dict[str, float] = {}
     for name, value in measurements.items():
@@ -197,7 +221,9 @@ def resolve_words(
             lacks = "a type" if label is None else "profiles"
             raise ConfigError(
                 f"{name}='{value}' needs {lacks}: words are quantiles of what lesions of a type measure",
-                cure="give type=…" if label is None else "give profiles=<prepared folder>, or a number",
+                cure="name a lesion type, or give a number"
+                if label is None
+                else "give profiles=<prepared folder>, or a number",
             )
         if name not in profiles.names:
             raise ConfigError(
@@ -207,6 +233,7 @@ def resolve_words(
         resolved[name] = float(profiles.quantile(label, WORDS[value])[name])
         if not math.isfinite(resolved[name]):
             raise ConfigError(f"no lesion of type {label} has a '{name}'", cure="leave it out, or give a number")
+    require_possible(resolved)
     return resolved
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.generation_examples import NAMES, make_planner, plan_of
 
 from lfvar.errors import ConfigError, DataError
-from lfvar.generation.masks import render_mask
+from lfvar.generation.masks import render_mask, size_and_place
 from lfvar.generation.plan import hash_plan
 from lfvar.generation.pool import share_out
 from lfvar.generation.prompts import read_prompts
@@ -147,6 +147,49 @@ def test_a_sweep_of_a_shape_moves_the_mask(pool, name):
     assert kinds == ({"source"} if name in ("clinical_relative_area", "clinical_centroid_x") else {"drawn"})
 
 
+@pytest.mark.parametrize("others", ["fixed", "follow", "free"])
+def test_a_sweep_of_the_mask_says_what_becomes_of_the_others(pool, others):
+    """Entropy is tied to size among the lesions of a type; asked for the source's own it would contradict the mask."""
+    sweep = SweepConfig("clinical_relative_area", values=(0.05, 0.15, 0.4), others=others)
+    ask = AskConfig(set={"clinical_colour_redness": 12.0})
+    plan = plan_of(pool, "sweep", sources=SourceConfig(count=1), sweep=sweep, ask=ask)
+    own = pool.measured[plan[0].source_id]
+    assert {sample.asked["clinical_colour_redness"] for sample in plan} == {12.0}
+    entropy = [sample.asked.get("histogram_entropy") for sample in plan]
+    if others == "fixed":
+        assert entropy == [own["histogram_entropy"]] * 3
+    elif others == "follow":
+        assert entropy in (sorted(entropy), sorted(entropy, reverse=True))
+        assert len(set(entropy)) > 1
+    else:
+        assert all(set(sample.asked) == {"clinical_colour_redness"} for sample in plan)
+    unmoved = SweepConfig("clinical_relative_area", values=(own["clinical_relative_area"], 0.5), others=others)
+    first = plan_of(pool, "sweep", sources=SourceConfig(count=1), sweep=unmoved)[0]
+    assert others == "free" or first.asked["histogram_entropy"] == pytest.approx(own["histogram_entropy"])
+
+
+@pytest.mark.parametrize("name", [LIGHT, "clinical_centroid_x", "clinical_border_compactness"])
+def test_a_stated_size_stays_in_a_sweep(pool, name):
+    values = {"clinical_centroid_x": (0.4, 0.6), "clinical_border_compactness": (1.05, 1.2)}.get(name)
+    for settings in (
+        {"ask": AskConfig(set={"clinical_relative_area": 0.1})},
+        {"mask": MaskConfig(area=0.1)},
+        {"mask": MaskConfig(kind="bank", area=0.1)},
+    ):
+        sweep = SweepConfig(name, values=values, steps=2)
+        for sample in plan_of(pool, "sweep", sources=SourceConfig(count=1), sweep=sweep, **settings):
+            assert render_mask(sample.mask, pool).sum() == round(0.1 * 256)
+
+
+def test_a_lesion_is_moved_along_one_axis(pool):
+    ask = AskConfig(set={"clinical_centroid_x": 0.5}, num_samples=1)
+    sample = plan_of(pool, "intra", sources=SourceConfig(count=1), ask=ask)[0]
+    own = size_and_place(pool.read_mask(sample.source_id))
+    moved = size_and_place(render_mask(sample.mask, pool))
+    assert moved["clinical_centroid_y"] == own["clinical_centroid_y"]
+    assert moved["clinical_centroid_x"] == pytest.approx(0.5, abs=0.5 / 16)
+
+
 def test_a_sweep_through_the_bank_keeps_size_and_place(pool):
     name = "clinical_asymmetry_shape_max"
     plan = plan_of(
@@ -182,7 +225,9 @@ def test_prompts_become_masks_and_vectors(pool):
     assert (x.mean() + 0.5) / 16 < 0.47
     assert (y.mean() + 0.5) / 16 < 0.47
     edits = plan_of(pool, "prompt", prompts=prompts, edits=True)
-    assert all(sample.source_id is not None for sample in edits)
+    assert len({pool.rows[sample.source_id].label for sample in edits}) == 4  # skins as different as there are images
+    with pytest.raises(ConfigError, match="some would never be used"):
+        plan_of(pool, "prompt", prompts=prompts, edits=True, sources=SourceConfig(count=5))
 
 
 def test_stated_values_are_asked_and_words_are_quantiles(pool):
@@ -225,6 +270,22 @@ def test_sources_are_shared_out():
             {"sweep": SweepConfig("clinical_border_compactness"), "mask": MaskConfig(kind="source")},
             "one shape",
         ),
+        ("intra", {"ask": AskConfig(set={"clinical_relative_area": 40})}, "no lesion measures that"),
+        ("intra", {"ask": AskConfig(set={"clinical_centroid_x": 50})}, "from 0 to 1"),
+        (
+            "whole",
+            {"ask": AskConfig(set={"shape_elongation": 2.0}), "mask": MaskConfig(kind="drawn")},
+            "no lesion measures that",
+        ),
+        ("sweep", {"sweep": SweepConfig("clinical_relative_area", values=(10, 20))}, "a part of the image"),
+        ("inter", {"mask": MaskConfig(elongation=2)}, "no effect on mask.kind=source"),
+        ("sweep", {"sweep": SweepConfig(LIGHT), "mask": MaskConfig(irregularity=1)}, "no effect on mask.kind=source"),
+        ("whole", {"mask": MaskConfig(kind="none", area=0.2)}, "no effect on mask.kind=none"),
+        (
+            "intra",
+            {"ask": AskConfig(set={"clinical_relative_area": 0.3}), "mask": MaskConfig(area=0.1)},
+            "mask.area=0.1, and clinical_relative_area=0.3",
+        ),
     ],
 )
 def test_nonsense_is_named(pool, mode, settings, words):
@@ -250,6 +311,9 @@ def test_nothing_to_do_is_an_error(pool):
         lambda: Wish(mode="whole", mask=MaskConfig(kind="source")),
         lambda: Wish(mode="inter", mask=MaskConfig(kind="none")),
         lambda: Wish(mode="whole", ask=AskConfig(measurements="source")).base,
+        lambda: Wish(mode="balance", ask=AskConfig(num_samples=3)),
+        lambda: Wish(mode="prompt", prompts=("a nevus",), ask=AskConfig(types=("mel",))),
+        lambda: Wish(mode="sweep", sweep=SweepConfig(LIGHT), ask=AskConfig(set={LIGHT: 40})),
         lambda: MaskConfig(kind="file"),
         lambda: MaskConfig(area=1.5),
         lambda: MaskConfig(position=(0.1,)),
