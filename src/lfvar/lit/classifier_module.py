@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.manifest import ManifestRow
@@ -16,6 +15,7 @@ from lfvar.errors import ArtefactError, ConfigError
 from lfvar.interop.checkpoints import require_same_model
 from lfvar.interop.classifiers import KIND, describe_classifier
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
+from lfvar.lit.resumption import Schedule
 from lfvar.lit.stepping import SteppingModule
 from lfvar.losses.classes import ClassLossConfig, class_loss
 from lfvar.metrics.classification import ClassPredictions, score_classes
@@ -142,10 +142,10 @@ class ClassifierModule(SteppingModule):
         values = {f"{split}/{name}": torch.tensor(value, device=self.device) for name, value in scores.items()}
         self.log_dict(values, rank_zero_only=False)
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Schedule]]:
         """AdamW and its schedule over the length of the run."""
         optimizer = build_optimizer(self.net, self.optim)
-        return [optimizer], [LambdaLR(optimizer, lr_factor(self.optim, self.total_steps))]
+        return [optimizer], [Schedule(optimizer, lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data, so that they load without this module."""

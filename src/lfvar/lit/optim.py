@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from lfvar.lit.resumption import keep_settings
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -60,11 +62,13 @@ def build_optimizer(net: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
             decays = parameter.ndim >= 2 and id(parameter) not in embeddings
             key = (config.weight_decay if decays else 0.0, config.lr * _rate_factor(name, config))
             groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": params, "weight_decay": decay, "lr": lr} for (decay, lr), params in groups.items()],
         lr=config.lr,
         betas=config.betas,
     )
+    keep_settings(optimizer)
+    return optimizer
 
 
 def _rate_factor(name: str, config: OptimConfig) -> float:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from lfvar.interop.checkpoints import describe_checkpoint, require_same_model
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
+from lfvar.lit.resumption import Schedule
 from lfvar.lit.segmenter_recipe import SegmenterRecipe, vary_look
 from lfvar.lit.stepping import SteppingModule
 from lfvar.losses.segmentation import segmentation_terms
@@ -82,10 +82,10 @@ class SegmenterModule(SteppingModule):
         self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
         self.overlap.reset()
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Schedule]]:
         """AdamW and its schedule over the length of the run."""
         optimizer = build_optimizer(self.net, self.optim)
-        return [optimizer], [LambdaLR(optimizer, lr_factor(self.optim, self.total_steps))]
+        return [optimizer], [Schedule(optimizer, lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data, so that they load without this module."""

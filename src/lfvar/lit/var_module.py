@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
 
 from lfvar.data.token_cache import TokenizerIdentity
 from lfvar.errors import ArtefactError
 from lfvar.interop.checkpoints import ConditionMeaning, describe_checkpoint, require_same_model
 from lfvar.interop.tokenizers import LoadedTokenizer
+from lfvar.lit.resumption import Schedule
 from lfvar.lit.running import RunningMeans
 from lfvar.lit.sharding import is_split
 from lfvar.lit.stepping import SteppingModule
@@ -208,12 +208,12 @@ class VARModule(SteppingModule):
         self.scores.reset()
         super().on_validation_epoch_end()
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Schedule]]:
         """AdamW and its schedule over the length of the run."""
         # The fused step takes no group of split and whole weights together.
         fused = self.trainer.precision != "16-mixed" and not is_split(self.net)
         optimizer = build_var_optimizer(self.net, self.optim, fused=fused)
-        return [optimizer], [LambdaLR(optimizer, var_lr_factor(self.optim, self.total_steps))]
+        return [optimizer], [Schedule(optimizer, var_lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are and what their conditions mean, in plain data."""

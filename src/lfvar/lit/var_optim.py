@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
+from lfvar.lit.resumption import keep_settings
 from lfvar.nn.feature_embedding import MeasurementEmbedding
 
 Decay = Literal["linear", "cosine", "none"]
@@ -80,14 +81,8 @@ def build_var_optimizer(net: nn.Module, config: VAROptimConfig, *, fused: bool =
         betas=config.betas,
         fused=fused and available,
     )
-    optimizer.register_load_state_dict_pre_hook(_step_as_here)
+    keep_settings(optimizer)
     return optimizer
-
-
-def _step_as_here(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored state, to go on in this process' way: which step was fused is of the run that wrote it, not of ours."""
-    groups = zip(stored["param_groups"], optimizer.param_groups, strict=True)
-    return {**stored, "param_groups": [{**group, "fused": own["fused"]} for group, own in groups]}
 
 
 def matrices_of(net: nn.Module) -> set[int]:

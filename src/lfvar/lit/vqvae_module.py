@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LambdaLR
 
 from lfvar.errors import ArtefactError
 from lfvar.interop.checkpoints import describe_checkpoint, require_same_model
@@ -17,6 +16,7 @@ from lfvar.lit.adversary import Adversary
 from lfvar.lit.adversary_config import AdversaryConfig
 from lfvar.lit.codebook import CodebookCare, CodebookConfig
 from lfvar.lit.optim import OptimConfig, build_optimizer, lr_factor
+from lfvar.lit.resumption import Schedule
 from lfvar.lit.start import TokenizerModel, keep_frozen_in_eval, set_trained_parts, start_vqvae
 from lfvar.lit.stepping import SteppingModule
 from lfvar.losses.tokenizer import RECONSTRUCTION_TERMS, TokenizerLoss, TokenizerLossConfig
@@ -180,10 +180,10 @@ class VQVAEModule(SteppingModule):
             metric.reset()
         super().on_validation_epoch_end()
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Schedule]]:
         """AdamW and its schedule over the length of the run."""
         optimizer = build_optimizer(self.net, self.optim)
-        return [optimizer], [LambdaLR(optimizer, lr_factor(self.optim, self.total_steps))]
+        return [optimizer], [Schedule(optimizer, lr_factor(self.optim, self.total_steps))]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what the weights are, in plain data, so that they load without this module."""
