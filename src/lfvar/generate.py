@@ -99,12 +99,15 @@ def open_session(cfg: DictConfig) -> Session:
     from lfvar.generation.plan import hash_plan
     from lfvar.generation.planner import Planner
     from lfvar.generation.prompts import read_prompts
+    from lfvar.sampling.guidance import guidance_branches
     from lfvar.sampling.vectors import Vectors
 
     parts.require_choices(cfg)
     parts.parse_shard(cfg.shard)
     wish, options = parts.read_wish(cfg), parts.read_options(cfg)
+    parts.require_effect(cfg, wish)
     synthesizer = parts.load_synthesizer(cfg)
+    guidance_branches(options.guidance, synthesizer.net.conditioning)  # an error now rather than in the first batch
     cfg = with_image_size(cfg, synthesizer.image_size)
     pool = parts.open_pool(cfg, parts.find_manifest(cfg, wish), synthesizer)
     profiles = parts.find_profiles(synthesizer, pool)
@@ -132,17 +135,18 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
     from lfvar.data.pairs import full_disk_error
     from lfvar.generation import session as parts
     from lfvar.generation.assembly import assemble, write_sheets
-    from lfvar.generation.execution import carry_out, claim_folder, read_items
+    from lfvar.generation.execution import carry_out, claim_folder, read_items, remove_half_written
 
     cfg, folder, plan = session.cfg, session.folder, session.plan
     try:
-        claim_folder(folder, session.settings, raw=cfg.raw, full=cfg.full, alone=cfg.shard is None)
+        claim_folder(folder, session.settings, raw=cfg.raw, full=cfg.full)
         made = carry_out(
             plan,
             folder,
             session.settings,
             session.opener if cfg.processes > 1 else lambda number: session.opener.around(session.synthesizer),
             batch_size=cfg.batch_size,
+            unit=parts.batch_that_counts(cfg) or 1,
             processes=cfg.processes,
             shard=parts.parse_shard(cfg.shard),
             title=f"generating ({cfg.mode})",
@@ -154,7 +158,8 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
                 f"{len(plan) - len(items)} images belong to other shards; the last one writes the manifest", flush=True
             )
             return made, None
-        line = parts.command_of(cfg)
+        remove_half_written(folder)  # of killed shards: nobody has anything left to write
+        line = parts.command_of(cfg, parts.device_kind(session.synthesizer))
         manifest = assemble(
             folder,
             plan,

@@ -33,7 +33,7 @@ from lfvar.nn.vqvae import VQVAE
 from lfvar.sampling.asking import Asking, resolve_words
 from lfvar.sampling.editing import EditConfig, Job, Result, Sources, edit_batch
 from lfvar.sampling.filters import Filters
-from lfvar.sampling.guidance import Guidance
+from lfvar.sampling.guidance import Guidance, guidance_branches
 from lfvar.sampling.lowered import store_lowered
 from lfvar.sampling.packed import store_packed
 from lfvar.sampling.photograph import Photograph
@@ -193,12 +193,14 @@ class Synthesizer:
             Results in the order of the jobs, as they come.
 
         Raises:
-            ConfigError, DataError: As `check`.
+            ConfigError, DataError: As `check`; ConfigError for guidance that the net cannot have.
         """
+        guidance = guidance or Guidance()
+        guidance_branches(guidance, self.net.conditioning)
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}", cure="use 1 or more")
         self.asking.check(jobs)
-        return self._run(jobs, guidance or Guidance(), filters, editing or EditConfig(), batch_size, watch)
+        return self._run(jobs, guidance, filters, editing or EditConfig(), batch_size, watch)
 
     def edit(
         self,
@@ -230,7 +232,7 @@ class Synthesizer:
             uint8 (S, H, W, 3).
 
         Raises:
-            ConfigError: When type, measurement or word is unknown.
+            ConfigError: When type, measurement or word is unknown, or a measurement follows from the mask.
             DataError: When image and mask do not fit together, or the mask is empty (also at the model's size).
         """
         image, mask = np.asarray(image), np.asarray(mask) > 0
@@ -315,6 +317,13 @@ class Synthesizer:
         if rest not in get_args(Rest):
             raise ConfigError(f"rest='{rest}' is unknown", cure=f"use one of {', '.join(get_args(Rest))}")
         stated = resolve_words(measurements or {}, label, self.profiles)
+        decided = () if mask_HW is None else FROM_MASK
+        for name in stated:
+            if name in decided:
+                raise ConfigError(
+                    f"{name} follows from the mask, and a mask is given",
+                    cure="leave it out, or draw a mask that has it (lfvar.sampling.lesion_shapes)",
+                )
         given = ({} if mask_HW is None or rest == "none" else measure_mask(mask_HW)) | stated
         if rest != "none" and self.profiles is None:
             raise ConfigError(
@@ -325,7 +334,6 @@ class Synthesizer:
             raise ConfigError("seeds is empty", cure="give one seed per image")
         vectors = Vectors(self.feature_names, self.profiles)
         drawn = [vectors.base(rest, label, measured={}, seed=seed, given=given) for seed in seeds]
-        decided = () if mask_HW is None else FROM_MASK
         return [{name: value for name, value in vector.items() if name not in decided} | stated for vector in drawn]
 
     def _warn(self, jobs: Sequence[Job]) -> None:

@@ -140,6 +140,9 @@ def test_whole_images_and_prompts_need_no_source(run, capsys):
         (["mode=intra", "batch_size=0"], ConfigError, "batch_size=0"),
         (["mode=intra", "precision=16"], ConfigError, "precision=16"),
         (["mode=intra", "image_size=32"], ConfigError, "takes 16"),
+        (["mode=whole", "full=true"], ConfigError, "mode=whole has none"),
+        (["mode=intra", "segmenter=any.ckpt"], ConfigError, "lies in its mask"),
+        (["mode=intra", "ask.set={clinical_relative_area: 40}"], ConfigError, "no lesion measures that"),
     ],
 )
 def test_nonsense_is_named_and_nothing_is_written(run, tmp_path, overrides, kind, words):
@@ -149,6 +152,11 @@ def test_nonsense_is_named_and_nothing_is_written(run, tmp_path, overrides, kind
     assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_stated_measurements_are_typed_as_documented(run):
+    folder = run("mode=intra", "sources.count=1", "ask.set={clinical_colour_redness: high, histogram_mean: 90}")
+    assert set(read_generated(folder)["asked_histogram_mean"]) == {90.0}
 
 
 def test_check_says_what_would_happen(run, tmp_path, capsys):

@@ -14,6 +14,7 @@ from tests.studio_examples import Client, disc, first_image, photograph, png_of,
 from lfvar.data.generated import read_generated
 from lfvar.data.imageio import read_image, read_mask
 from lfvar.data.manifest import Manifest
+from lfvar.data.provenance import read_provenance
 from lfvar.studio.app import Studio
 from lfvar.studio.pictures import resize_mask, view_size
 
@@ -200,6 +201,9 @@ def test_what_is_downloaded_is_a_dataset_with_its_provenance(client, workbench, 
     for number, row in enumerate(rows):
         assert np.array_equal(read_image(folder / row.image), client.pixels(f"edits/{ticket['id']}/{number}.png"))
         assert np.array_equal(read_mask(folder / row.mask), workbench.pool.read_mask(image_id))
+        facts = read_provenance(folder / row.image)
+        assert facts["synthetic"]
+        assert (facts["seed"], facts["type"], facts["source"]) == (7 + number, "bcc", image_id)
     table = read_generated(folder)
     assert list(table["seed"]) == [7, 8]
     assert list(table["source_id"]) == [image_id] * 2

@@ -53,6 +53,16 @@ def test_twenty_at_once_are_done_or_refused_politely(client, small):
     assert kept.count(200) == 2  # what a page keeps is bounded, and so is memory
 
 
+def test_edits_end_no_blind_test(small):
+    sessions = Sessions(small.limits)
+    page = sessions.open()
+    page.add_result("test", object())
+    for number in range(5):
+        page.add_result(f"edit {number}", str(number))
+    assert list(page.results) == ["test", "edit 3", "edit 4"]
+    sessions.close_all()
+
+
 @pytest.mark.parametrize("where", ["photographs", "masks"])
 def test_a_file_that_unpacks_to_far_too_much_is_not_unpacked(client, small, where):
     import resource

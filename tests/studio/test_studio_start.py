@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -129,3 +130,18 @@ def test_blind_tests_are_balanced_and_the_seed_decides(workbench):
     assert {trial.label for trial in mel} == {"mel"}
     with pytest.raises(Refusal, match="needs 200 real images"):
         draw_trials(workbench, JudgeRequest(trials=200))
+
+
+def test_a_blind_test_of_a_folder_shows_no_skin_twice(workbench):
+    """Generated images lie in the folder of the real ones here: each skin has three."""
+    rows = [row for row in workbench.pool.manifest.rows if row.lesion_fraction > 0]
+    skins = [row.image_id for row in workbench.pool.with_lesion("test")]
+    painted_on = {row.image_id: skins[number % len(skins)] for number, row in enumerate(rows)}
+    over_folder = replace(workbench, generated=workbench.pool, painted_on=painted_on)
+    half = len(skins) // 3
+    trials = draw_trials(over_folder, JudgeRequest(trials=2 * half, seed=3))
+    real = [trial.image_id for trial in trials if trial.truth == "real"]
+    shown = [painted_on[trial.image_id] for trial in trials if trial.truth == "synthetic"]
+    assert len({*real, *shown}) == 2 * half
+    with pytest.raises(Refusal, match="on different skin"):
+        draw_trials(over_folder, JudgeRequest(trials=2 * (len(skins) + 1)))

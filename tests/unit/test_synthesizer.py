@@ -233,6 +233,8 @@ def test_wrong_requests_say_what_would_be_right(synthesizer):
         synthesizer.run([Job(0)], batch_size=0)
     with pytest.raises(DataError, match="too small to be seen"):
         synthesizer.edit(picture(0, 400, 400), box(0, 0, 2, (400, 400)))
+    with pytest.raises(ConfigError, match="clinical_relative_area follows from the mask"):
+        synthesizer.edit(image, good, type="mel", measurements={"clinical_relative_area": "high"})
     with pytest.raises(DataError, match="they are uint8"):
         synthesizer.edit(image, good[:8])
 
@@ -271,6 +273,8 @@ def test_a_net_without_conditions_says_so(files):
     assert bare.check([Job(0, "mel", mask_HW=box(1, 1))]) == [
         "type 'mel' has no effect: the net was trained without types"
     ]
+    with pytest.raises(ConfigError, match="learned to do without measurements"):
+        bare.run([Job(0)], guidance=Guidance(1.0, 2.0))
     with pytest.raises(ConfigError, match="trained without measurements"):
         bare.check([Job(0, measurements={"clinical_colour_lightness": 50.0})])
     assert bare.edit(picture(), box(4, 4)).shape == (1, 16, 16, 3)

@@ -12,13 +12,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from lfvar.errors import DataError
 
 
 class Journal:
-    """An append-only JSON-lines file that one process at a time may write.
+    """An append-only JSON-lines file that one process at a time may write (unchecked where files cannot be locked).
 
     Args:
         path: The file.
@@ -31,13 +31,11 @@ class Journal:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
         self._file = path.open("a+b", buffering=0)  # unbuffered: what append() returned from is with the kernel
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _lock(self._file):
             self._file.close()
             raise DataError(
-                f"another process is preparing '{path.parent}'", cure="wait until it ends, or choose another folder"
-            ) from error
+                f"another process is writing to '{path.parent}'", cure="wait until it ends, or choose another folder"
+            )
         there, self.items, end = _parse(path.read_bytes())
         if there != header:
             self.items, end = [], 0
@@ -71,6 +69,25 @@ def read_header(path: Path) -> dict[str, Any] | None:
         return _parse(path.read_bytes().partition(b"\n")[0] + b"\n")[0]
     except FileNotFoundError:
         return None
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process holds the journal at `path` open."""
+    try:
+        with path.open("rb") as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False when another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some network file systems are mounted without locks.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    return True
 
 
 def _parse(content: bytes) -> tuple[dict[str, Any] | None, list[dict[str, Any]], int]:

@@ -22,8 +22,9 @@ from lfvar.generation.pool import Pool
 ANY = "any"
 """Label of images for which no type was asked."""
 ROWS_PER_SHEET = 12
+MAX_COLUMNS = 32
 MAX_SHEETS = 4
-"""Of one kind; further images are in the folder, but on no sheet."""
+"""Of one kind. Images beyond these are in the folder, but on no sheet."""
 
 
 def assemble(
@@ -157,7 +158,7 @@ def write_sheets(folder: Path, plan: Sequence[PlannedSample], pool: Pool, hashes
 
 
 def _make_sheet(folder: Path, samples: Sequence[PlannedSample], pool: Pool) -> Sheet:
-    columns = tuple(dict.fromkeys(sample.column for sample in samples))
+    columns = tuple(dict.fromkeys(sample.column for sample in samples))[:MAX_COLUMNS]
     one_source = samples[0].mode not in ("balance", "prompt")  # per row
     with_source = one_source and all(sample.source_id is not None for sample in samples)
     rows = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from lfvar.data.files import hash_bytes, remove_temporary_files
 from lfvar.data.generated import FULL, IMAGES, MASKS, RAW, SHEETS, find_claims
-from lfvar.data.journal import Journal, read_header
+from lfvar.data.journal import Journal, is_being_written, read_header
 from lfvar.data.manifest import MANIFEST_FILE, Manifest
 from lfvar.errors import DataError
 from lfvar.generation.maker import Maker
@@ -27,7 +27,7 @@ OpenMaker = Callable[[int], Maker]
 """Opens the maker of a process, by its number. Picklable, as it travels to spawned processes."""
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool, alone: bool = True) -> None:
+def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: bool) -> None:
     """Make the folders of a run, after making sure that what is there was made by the same settings.
 
     Args:
@@ -35,7 +35,6 @@ def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: 
         settings: Of the run.
         raw: Whether it keeps what the decoder made.
         full: Whether it writes whole photographs.
-        alone: Whether nobody else writes there: half-written files are removed then.
 
     Raises:
         ArtefactError: When other settings made it.
@@ -49,8 +48,6 @@ def claim_folder(folder: Path, settings: Mapping[str, Any], *, raw: bool, full: 
         )
     for name in (IMAGES, MASKS, SHEETS, *([RAW] if raw else []), *([FULL] if full else [])):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        if alone:
-            remove_temporary_files(folder / name)
 
 
 def _holds_files(folder: Path) -> bool:
@@ -90,6 +87,7 @@ def carry_out(
     open_maker: OpenMaker,
     *,
     batch_size: int,
+    unit: int = 1,
     processes: int = 1,
     shard: tuple[int, int] | None = None,
     title: str = "generating",
@@ -102,8 +100,9 @@ def carry_out(
         settings: What decides the images; the journal's header.
         open_maker: Loads what a process needs.
         batch_size: Samples made at once.
+        unit: Shards are cut at multiples of it: 1, or the batch size where an image depends on what is made beside it.
         processes: Processes of this command.
-        shard: (i, n): of the plan cut into batches, only every n-th, beginning with the i-th (from 1).
+        shard: (i, n): of the plan cut into n equal parts, only the i-th (from 1).
         title: Of the progress bar.
 
     Returns:
@@ -113,9 +112,7 @@ def carry_out(
         DataError: When another process writes the same journal, or a process dies.
     """
     done = read_items(folder, settings, plan)
-    mine = _cut(plan, batch_size)
-    if shard is not None:
-        mine = [chunk for number, chunk in enumerate(mine) if number % shard[1] == shard[0] - 1]
+    mine = _cut(plan, batch_size, _part(len(plan), unit, shard))
     total = sum(len(indices) for indices, _ in mine)
     # Whole batches again where one was cut: in bfloat16 an image depends on what is made beside it.
     pending = [chunk for chunk in mine if not done.keys() >= set(chunk[0])]
@@ -123,6 +120,8 @@ def carry_out(
     if count:
         (folder / MANIFEST_FILE).unlink(missing_ok=True)  # until all is done it would promise too much
     with Journal(journal_file(folder, shard), settings) as journal, ProgressBar(total, title) as bar:
+        if not any(is_being_written(path) for path in folder.glob(f"{JOURNAL}*.jsonl") if path != journal.path):
+            remove_half_written(folder)
         bar.skip(total - count)
         if pending:
             cure = f"go on with fewer than {processes} processes or a smaller batch_size; finished images are kept"
@@ -134,12 +133,25 @@ def carry_out(
     return count
 
 
-def _cut(plan: Sequence[PlannedSample], size: int) -> list[Chunk]:
-    """Batches, the same whatever is done already and by whomever."""
-    return [
-        (tuple(range(first, min(first + size, len(plan)))), tuple(plan[first : first + size]))
-        for first in range(0, len(plan), size)
-    ]
+def remove_half_written(folder: Path) -> None:
+    """Remove what killed processes left; for when no other process writes to the folder."""
+    for name in (IMAGES, MASKS, SHEETS, RAW, FULL):
+        remove_temporary_files(folder / name)
+
+
+def _part(count: int, unit: int, shard: tuple[int, int] | None) -> range:
+    """The indices of a shard: the same for all who cut the same plan, whatever their batch size."""
+    if shard is None:
+        return range(count)
+    units = -(-count // unit)
+    first, last = (units * number // shard[1] * unit for number in (shard[0] - 1, shard[0]))
+    return range(first, min(last, count))
+
+
+def _cut(plan: Sequence[PlannedSample], size: int, part: range) -> list[Chunk]:
+    """Batches of a part of the plan, the same whatever is done already and by whomever."""
+    chunks = [tuple(part[first : first + size]) for first in range(0, len(part), size)]
+    return [(indices, tuple(plan[index] for index in indices)) for indices in chunks]
 
 
 @dataclass(frozen=True)

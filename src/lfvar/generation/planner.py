@@ -45,7 +45,7 @@ class Planner:
             ArtefactError: When measurements are needed and missing.
         """
         require_types(self.wish.ask.types, self.classes, "ask.types")
-        for name in self.wish.ask.set:
+        for name in self.wish.ask.stated:
             self.require_feature(name, f"ask.set.{name}")
         samples = list(make_samples(self))
         if not samples:
@@ -97,7 +97,7 @@ class Planner:
 
     def stated(self, label: str | None) -> dict[str, float]:
         """`ask.set` in natural units."""
-        return resolve_words(self.wish.ask.set, label, self.vectors.profiles)
+        return resolve_words(self.wish.ask.stated, label, self.vectors.profiles)
 
     def make(
         self,

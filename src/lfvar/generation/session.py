@@ -73,6 +73,23 @@ def require_choices(cfg: DictConfig) -> None:
             raise ConfigError(f"{key}={cfg[key]} is out of range", cure="use 1 or more")
 
 
+def require_effect(cfg: DictConfig, wish: Wish) -> None:
+    """Refuse what is set and would do nothing.
+
+    Raises:
+        ConfigError: When edits are asked for what only whole images have, or the other way round.
+    """
+    if cfg.full and not wish.on_sources:
+        raise ConfigError(
+            f"full=true pastes edits into photographs, and mode={wish.mode} has none",
+            cure="leave full out" + (", or set edits=true" if wish.mode == "prompt" else ""),
+        )
+    if cfg.segmenter is not None and wish.on_sources:
+        raise ConfigError(
+            "segmenter is set, but an edit's lesion lies in its mask", cure="leave it out: it is for whole images"
+        )
+
+
 def parse_shard(text: str | None) -> tuple[int, int] | None:
     """Read "3/8" as (3, 8).
 
@@ -160,7 +177,7 @@ def describe(
                 "full": options.full,
                 "weights": cfg.weights,
                 "precision": str(cfg.precision),
-                "batch_size": cfg.batch_size if str(cfg.precision) == "bf16" else None,
+                "batch_size": batch_that_counts(cfg),
                 "device": device_kind(synthesizer),
                 "transformer": synthesizer.hashes["transformer"],
                 "tokenizer": synthesizer.hashes["tokenizer"],
@@ -180,13 +197,25 @@ def device_kind(synthesizer: Synthesizer) -> str:
     return next(synthesizer.net.parameters()).device.type
 
 
-def command_of(cfg: DictConfig) -> str:
-    """The command line that makes the same images, wherever and by however many processes."""
+def batch_that_counts(cfg: DictConfig) -> int | None:
+    """The batch size where an image depends on what is made beside it; None where it does not."""
+    return int(cfg.batch_size) if str(cfg.precision) == "bf16" else None
+
+
+def command_of(cfg: DictConfig, device: str) -> str:
+    """The command line that makes the same images, wherever and by however many processes.
+
+    Args:
+        cfg: Of the run.
+        device: The kind that draws the noise (`device_kind`).
+    """
     words = [f"mode={cfg.mode}", f"ckpt={cfg.ckpt}"]
     if HydraConfig.initialized():
         given = HydraConfig.get().overrides.task
         words = [word for word in given if word.partition("=")[0].lstrip("+~") not in HOW]
-    return shlex.join(["python", "-m", "lfvar.generate", *words])
+    words.append(f"device={device}")
+    batch_size = batch_that_counts(cfg)
+    return shlex.join(["python", "-m", "lfvar.generate", *words, *([f"batch_size={batch_size}"] if batch_size else [])])
 
 
 @dataclass(frozen=True)

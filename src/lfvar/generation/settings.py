@@ -48,7 +48,7 @@ class AskConfig:
     """Where measurements come from: the `source` image, the `mean` of the type's profile, what is `expected` beside
     mask and stated values, a vector `sampled` that goes with them, or `none` (left free). None: source for intra and
     sweep, mean for inter and matrix, sampled for balance and whole, none for prompt."""
-    set: Mapping[str, float | str] = field(default_factory=dict)
+    set: Mapping[str, float | str] | None = None
     """Measurements that are stated on top: a number in natural units, or "very low" to "very high"."""
     num_samples: int | None = None
     """Images per request, with seeds that count up; None: 4 for intra, whole and prompt, else 1."""
@@ -57,11 +57,16 @@ class AskConfig:
         _to_tuples(self, "types")
         _require_choice("ask.measurements", self.measurements, get_args(Base))
         _require_least("ask.num_samples", self.num_samples, 1)
-        for name, value in self.set.items():
+        for name, value in self.stated.items():
             if isinstance(value, str) and value not in WORDS:
                 raise ConfigError(
                     f"ask.set.{name}='{value}' is no value", cure=f"use a number, or one of: {', '.join(WORDS)}"
                 )
+
+    @property
+    def stated(self) -> Mapping[str, float | str]:
+        """`set`; empty where nothing is."""
+        return self.set or {}
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Wish:
                 f"mode=sweep goes with sweep.feature=…: {found}",
                 cure="set mode=sweep sweep.feature=clinical_colour_lightness (names: lfvar.measure.schema)",
             )
-        if self.sweep.feature in self.ask.set:
+        if self.sweep.feature in self.ask.stated:
             raise ConfigError(
                 f"ask.set.{self.sweep.feature} is stated, and sweep.feature moves it", cure="leave ask.set out"
             )

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from lfvar.errors import ConfigError
 from lfvar.nn.conditioning import Condition, Conditioning
 
 Ramp = Literal["linear", "constant"]
@@ -58,13 +59,15 @@ def guidance_branches(guidance: Guidance, conditioning: Conditioning) -> list[Br
     branches; those are merged. For LF-VAR's encoder this leaves l(c,m) and l(∅,m), the guidance its authors use.
 
     Raises:
-        ValueError: When measurements are to be guided by a net that never learned to do without them.
+        ConfigError: When measurements are to be guided by a net that never learned to do without them.
     """
     class_strength, strength = guidance.class_strength, guidance.measurement_strength
     if strength and not conditioning.can_drop_measurements:
-        raise ValueError(
-            f"measurement_strength={strength:g} needs a net trained with measurements that may be missing "
-            f"(measurement_kind periodic or piecewise); leave it out"
+        raise ConfigError(
+            f"guidance.measurement_strength={strength:g} needs a net that learned to do without measurements, "
+            "and this one did not",
+            cure="leave it out (class_strength guides by all that the net is told), or train with "
+            "model.measurement_kind=periodic or piecewise",
         )
     if strength is None:
         strength = class_strength

@@ -24,6 +24,7 @@ from lfvar.data.files import hash_bytes
 from lfvar.data.generated import FULL, IMAGES, KIND, MASKS, NAME, GeneratedRow, write_generated
 from lfvar.data.imageio import encode_png
 from lfvar.data.manifest import SCHEMA_VERSION, Manifest, ManifestHeader, ManifestRow, hash_inputs, hash_settings, plain
+from lfvar.data.provenance import Provenance
 from lfvar.generation.assembly import ANY
 from lfvar.measure.schema import FEATURE_NAMES
 from lfvar.studio.edit import Edit, render
@@ -138,15 +139,24 @@ def _write_sample(
     workbench: Workbench, session: Session, edit: Edit, folder: Path, number: int, image_id: str
 ) -> ManifestRow:
     name, result = f"{image_id}.png", edit.results[number]
-    image, mask = encode_png(result.image_HWC), encode_png(edit.mask_HW)
-    (folder / IMAGES / name).write_bytes(image)
-    (folder / MASKS / name).write_bytes(mask)
-    if edit.frame is not None:
-        (folder / FULL / name).write_bytes(encode_png(render(workbench, session, edit, number)))
-    image_hash, mask_hash = hash_bytes(image), hash_bytes(mask)
     source = None if edit.source_id is None else workbench.pool.rows[edit.source_id]
     height, width = edit.shape
     frame, lesion_id = edit.frame, f"upload_{hash_bytes(edit.square_HWC.tobytes())[:12]}"
+    notes = Provenance(
+        workbench.synthesizer.hashes,
+        seed=edit.request.seed + number,
+        type=edit.request.label,
+        measurements=edit.asked[number],
+        prompt=edit.request.prompt,
+        mask=_mask_kind(edit),
+        source=edit.source_id or lesion_id,
+    ).to_text()
+    image, mask = encode_png(result.image_HWC, notes), encode_png(edit.mask_HW)
+    (folder / IMAGES / name).write_bytes(image)
+    (folder / MASKS / name).write_bytes(mask)
+    if edit.frame is not None:
+        (folder / FULL / name).write_bytes(encode_png(render(workbench, session, edit, number), notes))
+    image_hash, mask_hash = hash_bytes(image), hash_bytes(mask)
     if source is not None:
         height, width = source.original_height, source.original_width
         frame, lesion_id = source.frame, source.lesion_id or source.image_id
@@ -190,10 +200,15 @@ def _generated_row(workbench: Workbench, session: Session, edit: Edit, number: i
         seed=request.seed + number,
         sample=number,
         prompt=request.prompt,
-        mask_kind={"own": "source"}.get(request.mask.kind, request.mask.kind),
+        mask_kind=_mask_kind(edit),
         mask_from=mask_from,
         asked={**edit.told, **edit.asked[number]},
     )
+
+
+def _mask_kind(edit: Edit) -> str:
+    kind = edit.request.mask.kind
+    return "source" if kind == "own" else kind
 
 
 def _zip(folder: Path, path: Path, name: str) -> None:

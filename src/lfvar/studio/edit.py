@@ -90,8 +90,11 @@ def check_request(workbench: Workbench, session: Session, request: EditRequest) 
             raise Refusal(f"{name} follows from the mask", cure="change the mask instead")
     if request.measurement_strength and not workbench.synthesizer.net.conditioning.can_drop_measurements:
         raise Refusal("this model takes no guidance by measurements", cure="leave that weight empty")
-    if request.rest == "source" and not isinstance(request.picture, DatasetPicture):
-        raise Refusal("the photograph is not measured", cure="leave the rest free, or let it go with what is set")
+    if request.rest == "source":
+        is_dataset = isinstance(request.picture, DatasetPicture)
+        if not (is_dataset and request.picture.id in workbench.pool.measured):
+            what = "this image" if is_dataset else "the photograph"
+            raise Refusal(f"{what} is not measured", cure="leave the rest free, or let it go with what is set")
 
 
 def make(workbench: Workbench, session: Session, request: EditRequest, ticket: Ticket) -> None:

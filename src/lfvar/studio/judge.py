@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,19 +139,17 @@ def check_request(workbench: Workbench, request: JudgeRequest) -> None:
 def draw_trials(workbench: Workbench, request: JudgeRequest) -> list[Trial]:
     """Half real, half synthetic, types evenly, in random order; the same for the same seed.
 
-    Real images are those that training did not see, as far as there are enough. What a synthetic one is painted on is
-    never shown as real in the same test.
+    Real images are those that training did not see, as far as there are enough. No skin is shown twice: neither what a
+    synthetic one is painted on as real, nor two synthetic ones on the same.
 
     Raises:
         Refusal: When there are too few images.
     """
     rng = np.random.default_rng([_STREAM, request.seed])
-    half = request.trials // 2
-    made_now = workbench.generated is None
-    pool = workbench.pool
-    rows = _unseen(pool, half * (2 if made_now else 1), request.label)
-    chosen = _draw_evenly(rng, rows, half * (2 if made_now else 1), "real images")
-    if made_now:
+    half, pool = request.trials // 2, workbench.pool
+    if workbench.generated is None:
+        rows = _unseen(pool, 2 * half, request.label)
+        chosen = _draw_evenly(rng, rows, 2 * half, "real images")
         # In turn, so that both halves have the same types.
         real, sources = chosen[::2], chosen[1::2]
         synthetic = [
@@ -159,13 +157,12 @@ def draw_trials(workbench: Workbench, request: JudgeRequest) -> list[Trial]:
             for row in sources
         ]
     else:
-        assert workbench.generated is not None
-        real = chosen
         there = [r for r in workbench.generated.manifest.rows if request.label in (None, r.label)]
-        synthetic = [
-            Trial(row.image_id, row.label, "synthetic", workbench.generated.folder.name)
-            for row in _draw_evenly(rng, there, half, "generated images")
-        ]
+        there = _one_per_skin(rng, there, workbench.painted_on)
+        picked = _draw_evenly(rng, there, half, "generated images on different skin")
+        synthetic = [Trial(row.image_id, row.label, "synthetic", workbench.generated.folder.name) for row in picked]
+        shown = {workbench.painted_on[row.image_id] for row in picked if row.image_id in workbench.painted_on}
+        real = _draw_evenly(rng, _unseen(pool, half, request.label, without=shown), half, "real images")
     trials = [*(Trial(row.image_id, row.label, "real", "") for row in real), *synthetic]
     return [trials[index] for index in rng.permutation(len(trials))]
 
@@ -213,11 +210,20 @@ def _picture(workbench: Workbench, trial: Trial, ticket: Ticket) -> NDArray[np.u
     return result.image_HWC
 
 
-def _unseen(pool: Pool, count: int, label: str | None) -> list[ManifestRow]:
+def _one_per_skin(
+    rng: np.random.Generator, rows: Sequence[ManifestRow], painted_on: Mapping[str, str]
+) -> list[ManifestRow]:
+    """One of all images that show the same skin; in the order of their ids."""
+    chosen = {painted_on.get(rows[i].image_id, rows[i].image_id): rows[i] for i in rng.permutation(len(rows)).tolist()}
+    return sorted(chosen.values(), key=lambda row: row.image_id)
+
+
+def _unseen(pool: Pool, count: int, label: str | None, without: Collection[str] = ()) -> list[ManifestRow]:
     """Images with a lesion that training did not see; all, where those are too few."""
     rows: list[ManifestRow] = []
     for split in ("test", "val", "train"):
-        rows += pool.with_lesion(split, None if label is None else [label])
+        found = pool.with_lesion(split, None if label is None else [label])
+        rows += [row for row in found if row.image_id not in without]
         if len(rows) >= count:
             break
     return rows

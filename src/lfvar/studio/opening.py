@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lfvar.config import build, run_folder
 from lfvar.config.run import CARD_FILE
 from lfvar.config.schema import DataGroup
+from lfvar.data.generated import read_generated
 from lfvar.data.manifest import Manifest
 from lfvar.errors import ConfigError
 from lfvar.evaluation.common import with_image_size
@@ -60,6 +61,7 @@ def open_workbench(cfg: DictConfig) -> Workbench:
         editing=build(cfg.editing),
         batch_size=cfg.batch_size,
         generated=generated,
+        painted_on={} if generated is None else _sources_of(generated.folder),
         training_pictures=tuple(sorted(checkpoint.parent.parent.glob("pictures/step_*.png"))),
         about=about,
         command=_command(cfg),
@@ -89,6 +91,12 @@ def _open_generated(folder: Path, size: int) -> Pool:
             cure="generate them at the size of the model",
         )
     return Pool(folder, manifest, {})
+
+
+def _sources_of(folder: Path) -> dict[str, str]:
+    table = read_generated(folder)
+    known = table["source_id"].notna()
+    return dict(zip(table["image_id"][known].astype(str), table["source_id"][known].astype(str), strict=True))
 
 
 def _command(cfg: DictConfig) -> str:

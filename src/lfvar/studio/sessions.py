@@ -83,11 +83,12 @@ class Session:
             return self.uploads[key]
 
     def add_result(self, key: str, result: Any) -> None:
-        """Keep what a request made, and drop the oldest beyond the limit."""
+        """Keep what a request made, and drop the oldest of its kind beyond the limit: edits end no blind test."""
         with self.lock:
             self.results[key] = result
-            while len(self.results) > self.limits.results:
-                self.results.popitem(last=False)
+            alike = [other for other, made in self.results.items() if type(made) is type(result)]
+            for other in alike[: -self.limits.results]:
+                del self.results[other]
 
 
 class Sessions:

@@ -43,6 +43,8 @@ class Workbench:
     """Images made at once: more is faster, fewer shows the first one earlier."""
     generated: Pool | None = None
     """Generated images to judge; None: made when they are needed."""
+    painted_on: Mapping[str, str] = field(default_factory=dict)
+    """The real image whose skin each of these shows, where it is one."""
     training_pictures: tuple[Path, ...] = ()
     """Samples that training drew, in the order of steps."""
     about: Mapping[str, str] = field(default_factory=dict)

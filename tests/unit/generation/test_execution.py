@@ -10,11 +10,12 @@ from tests.generation_examples import Painter, make_planner
 import lfvar
 from lfvar.data.generated import read_generated
 from lfvar.data.imageio import XMP, read_image, read_mask, read_png_text
+from lfvar.data.journal import Journal
 from lfvar.data.manifest import Manifest
 from lfvar.data.provenance import read_provenance
 from lfvar.errors import ArtefactError, DataError
-from lfvar.generation.assembly import ANY, assemble, write_sheets
-from lfvar.generation.execution import carry_out, claim_folder, read_items
+from lfvar.generation.assembly import ANY, MAX_COLUMNS, assemble, write_sheets
+from lfvar.generation.execution import carry_out, claim_folder, journal_file, read_items
 from lfvar.generation.maker import Maker, Options
 from lfvar.generation.modes import make_plan
 from lfvar.generation.settings import AskConfig, MaskConfig, SourceConfig, SweepConfig
@@ -33,11 +34,11 @@ def plan(pool):
     return make_plan(make_planner(pool, "inter", **wish), "x")
 
 
-def run(folder, plan, pool, painter=None, settings=SETTINGS, **options):
+def run(folder, plan, pool, painter=None, settings=SETTINGS, batch_size=5, **options):
     painter = painter or Painter()
     claim_folder(folder, settings, raw=True, full=False)
     maker = Maker(painter, pool, OPTIONS, folder, hashes=HASHES)
-    made = carry_out(plan, folder, settings, lambda number: maker, batch_size=5, **options)
+    made = carry_out(plan, folder, settings, lambda number: maker, batch_size=batch_size, **options)
     items = read_items(folder, settings, plan)
     if len(items) == len(plan):
         header = {"command": "again", "settings": settings}
@@ -95,14 +96,20 @@ def test_what_is_lost_or_changed_is_made_again(plan, pool, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_one_of_several_shards_leaves_what_others_are_writing(tmp_path):
-    claim_folder(tmp_path, SETTINGS, raw=False, full=False)
+def test_what_a_killed_run_left_half_written_goes_when_nobody_else_writes(plan, pool, tmp_path):
+    claim_folder(tmp_path, SETTINGS, raw=True, full=False)
     half = tmp_path / "images" / ".x.png.tmp-1"
     half.touch()
-    claim_folder(tmp_path, SETTINGS, raw=False, full=False, alone=False)
-    assert half.exists()
-    claim_folder(tmp_path, SETTINGS, raw=False, full=False)
+    with Journal(journal_file(tmp_path, (2, 3)), SETTINGS):
+        run(tmp_path, plan, pool, shard=(1, 3))
+        assert half.exists()
+    run(tmp_path, plan, pool, shard=(3, 3))
     assert not half.exists()
+    with Journal(journal_file(tmp_path, None), SETTINGS):
+        half.touch()
+        with pytest.raises(DataError, match="another process is writing"):
+            run(tmp_path, plan, pool)
+        assert half.exists()
 
 
 def test_shards_make_what_one_process_makes(plan, pool, tmp_path):
@@ -111,8 +118,22 @@ def test_shards_make_what_one_process_makes(plan, pool, tmp_path):
     painters = [Painter() for _ in range(3)]
     for number in (2, 3, 1):
         run(parts, plan, pool, painters[number - 1], shard=(number, 3))
-    assert [painter.painted.total() for painter in painters] == [5, 5, 2]
+    assert [painter.painted.total() for painter in painters] == [4, 4, 4]
     assert contents(parts) == contents(whole)
+
+
+def test_shards_of_different_batch_sizes_leave_no_holes(plan, pool, tmp_path):
+    for number, size in ((1, 2), (2, 5), (3, 1)):
+        run(tmp_path, plan, pool, shard=(number, 3), batch_size=size)
+    assert (tmp_path / "manifest.parquet").exists()
+
+
+def test_shards_keep_batches_whole_where_these_count(plan, pool, tmp_path):
+    """12 samples in batches of 5 are three units for two shards: one has 5, the other 5 and 2."""
+    painters = [Painter(), Painter()]
+    for number, painter in enumerate(painters, 1):
+        run(tmp_path, plan, pool, painter, shard=(number, 2), unit=5)
+    assert [painter.painted.total() for painter in painters] == [5, 7]
 
 
 def test_other_settings_never_overwrite(plan, pool, tmp_path):
@@ -152,6 +173,16 @@ def test_a_new_mask_takes_the_old_lesion_with_it(pool, tmp_path):
         assert np.array_equal(mask, pool.read_mask(sample.mask.image_id))
         assert np.array_equal(image[~(mask | old)], source[~(mask | old)])
         assert (image != source).any(axis=-1)[old & ~mask].mean() > 0.9
+
+
+def test_a_sheet_shows_no_more_columns_than_fit(pool, tmp_path):
+    wish = {"sources": SourceConfig(count=1), "ask": AskConfig(num_samples=MAX_COLUMNS + 3)}
+    plan = make_plan(make_planner(pool, "intra", **wish), "x")
+    run(tmp_path, plan, pool)
+    few = tmp_path / "few"
+    run(few, plan[:MAX_COLUMNS], pool)
+    sheets = [read_image(folder / "sheets/samples.png") for folder in (tmp_path, few)]
+    assert np.array_equal(*sheets)
 
 
 def test_whole_images(pool, tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lfvar.errors import ConfigError
 from lfvar.nn.conditioning import Condition, Conditioning
 from lfvar.sampling.guidance import Branch, Guidance, branch_conditions, combine_branches, guidance_branches
 
@@ -50,7 +51,7 @@ def test_measurements_that_cannot_be_dropped_are_not_guided():
     lfvar = Conditioning(8, 7, 5, kind="lfvar")
     assert guidance_branches(Guidance(2.0), lfvar) == [Branch(False, False, 2.0), Branch(True, False, -2.0)]
     for conditioning in (lfvar, Conditioning(8, 7, 0)):
-        with pytest.raises(ValueError, match="measurement_strength=1 needs"):
+        with pytest.raises(ConfigError, match="measurement_strength=1 needs"):
             guidance_branches(Guidance(2.0, 1.0), conditioning)
 
 

@@ -2,7 +2,12 @@
 
 let page = null;
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(text, status = 0) {
+    super(text);
+    this.status = status; // of the answer; 0: there was none
+  }
+}
 
 async function answer(response) {
   if (response.ok) return response;
@@ -12,7 +17,7 @@ async function answer(response) {
     const said = await response.json();
     text = sentence(said.error, said.cure);
   } else if (type.includes("text/plain")) text = await response.text();
-  throw new Refused(text);
+  throw new Refused(text, response.status);
 }
 
 function sentence(error, cure) {
