@@ -92,14 +92,13 @@ def resume_checkpoint(cfg: DictConfig) -> Path | None:
         return None
     resume = _optional(cfg, "resume")
     if resume is None:
-        own = run_folder(cfg) / CHECKPOINT_FOLDER / "last.ckpt"
-        return own if own.is_file() else None
+        return _latest(run_folder(cfg) / CHECKPOINT_FOLDER)
     folder = resume_folder(cfg)
     if folder is None:
         return (_user_folder() / str(resume)).resolve()
-    last = folder / CHECKPOINT_FOLDER / "last.ckpt"
-    if last.is_file():
-        return last
+    latest = _latest(folder / CHECKPOINT_FOLDER)
+    if latest is not None:
+        return latest
     found = sorted((folder / CHECKPOINT_FOLDER).glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise ArtefactError(
@@ -107,6 +106,20 @@ def resume_checkpoint(cfg: DictConfig) -> Path | None:
             cure="start it again without resume",
         )
     return found[-1]
+
+
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that are kept beside `last.ckpt` and named by their steps, oldest first."""
+    steps = {path: path.stem.removeprefix("step-") for path in folder.glob("step-*.ckpt")}
+    return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
+
+
+def _latest(folder: Path) -> Path | None:
+    """The checkpoint of the last step: `last.ckpt`; where a kill prevented it, the newest that was kept beside it."""
+    last = folder / "last.ckpt"
+    if last.is_file():
+        return last
+    return next(reversed(kept_checkpoints(folder)), None)
 
 
 def _run_dir(*, _root_: DictConfig) -> str:
