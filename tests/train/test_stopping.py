@@ -142,9 +142,9 @@ def test_ctrl_c_saves_the_step_on_two_processes(ended):
 def test_divergence_is_not_saved(ended):
     codes, folders, done = ended
     assert codes["nan"] == [1, 1]
-    assert "the loss became NaN or infinite between steps" in done.stderr
+    assert "weights became NaN or infinite between steps" in done.stderr
     checkpoint = last(folders["nan"])
-    assert checkpoint["global_step"] == 4
+    assert checkpoint["global_step"] == 2  # on the other process, the weights of the fourth were whole
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
     assert card(folders["nan"])["result"]["status"] == "failed"
 

@@ -9,6 +9,7 @@ from lfvar.callbacks.checkpoint import LastCheckpoint
 from lfvar.callbacks.finite import FiniteLoss
 from lfvar.errors import DivergedError
 from lfvar.slurm import requeue_job
+from toy_run import Toy, stored, toy_fit
 
 NAN, FINE = float("nan"), 1.0
 
@@ -50,6 +51,20 @@ def test_before_a_checkpoint_it_looks_whatever_the_interval():
     callback.on_train_batch_end(trainer, module, {"loss": torch.tensor(NAN)}, None, 0)
     with pytest.raises(DivergedError, match="no checkpoint was written"):
         callback.on_save_checkpoint(trainer, module, {})
+
+
+@pytest.mark.parametrize("optim", [{"clip_norm": 0}, {}], ids=["no norm", "norm"])
+def test_weights_that_a_step_ruined_are_not_saved(tmp_path, optim):
+    class Ruins(Toy):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            if self.global_step == 4:
+                self.net.bias.data[0] = NAN  # as its step would, had its gradient been one
+            return loss
+
+    with pytest.raises(DivergedError, match=r"weights became NaN .* of step 2 is from before"):
+        toy_fit(tmp_path, FiniteLoss(every_n_steps=100), module=Ruins(**optim), every=2, max_steps=8)
+    assert stored(tmp_path)["global_step"] == 2
 
 
 def test_settings_are_checked(tmp_path):
