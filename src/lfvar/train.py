@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 import time
 import warnings
@@ -14,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from lfvar.config import (
-    build,
-    build_each,
     command,
     finish_card,
     finished_metrics,
+    is_finished,
     is_rank_zero,
     make_card,
     print_card,
@@ -58,8 +58,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return {}
 
     from lightning.pytorch import seed_everything
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+    from lfvar.callbacks.checkpoint import signals_noted
     from lfvar.nn.precision import allow_tf32
+    from lfvar.trainer import build_trainer
 
     start = time.monotonic()
     quieten_lightning()
@@ -70,27 +73,31 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if is_rank_zero(os.environ):
             print(f"{folder} is finished already, with these settings: nothing is left to train")
         return done
+    checkpoint = resume_checkpoint(cfg)
+    if checkpoint is not None:
+        require_work_left(cfg, checkpoint, folder)
     start_card(cfg, folder, data_hashes={"manifest": manifest.hash})
     seed_everything(cfg.seed, workers=True, verbose=False)
     allow_tf32()  # where it is harmless; the quantiser switches it off
     module, datamodule = build_stage(cfg, manifest)
     trainer = build_trainer(cfg, folder)
-    checkpoint = resume_checkpoint(cfg)
-    if checkpoint is not None:
-        require_steps_left(checkpoint, trainer.max_steps)
     status = "failed"
     metrics: dict[str, float] = {}
     try:
-        before = validate_start(trainer, module, datamodule) if starts_from_file(cfg) and checkpoint is None else {}
-        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-        if trainer.limit_val_batches:
-            trainer.validate(module, datamodule=datamodule, verbose=False)
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
-        metrics |= best_score(trainer) | test_split(trainer, module, datamodule)
+        with signals_noted(trainer):
+            before = validate_start(trainer, module, datamodule) if starts_from_file(cfg) and checkpoint is None else {}
+            trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+            if trainer.limit_val_batches:
+                trainer.validate(module, datamodule=datamodule, verbose=False)
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
+            metrics |= best_score(trainer) | test_split(trainer, module, datamodule)
         status = "finished"
     except (KeyboardInterrupt, Stopped):
         status = "interrupted"
         raise
+    except SIGTERMException:  # Lightning's own, where `callbacks.last` is left out or had not begun to listen
+        status = "interrupted"
+        raise Stopped(signal.SIGTERM, f"after step {trainer.global_step}, which is not saved") from None
     except SystemExit:
         status = "interrupted"
         if trainer.interrupted:  # Lightning leaves with code 1 after Ctrl-C; the command knows better what to say
@@ -165,8 +172,11 @@ def test_split(trainer: Trainer, module: LightningModule, datamodule: LesionData
     """
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
+    from lfvar.callbacks.checkpoint import stop_if_asked
+
     if not trainer.limit_test_batches or not is_overridden("test_step", module) or not len(datamodule.test_dataset):
         return {}
+    stop_if_asked(trainer)
     trainer.test(module, datamodule=datamodule, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
 
@@ -187,63 +197,28 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*returned a view tensor.*")
 
 
-def require_steps_left(checkpoint: Path, max_steps: int) -> None:
-    """Refuse to go on from a checkpoint that is at the end already.
+def require_work_left(cfg: DictConfig, checkpoint: Path, folder: Path) -> None:
+    """Refuse to go on from a checkpoint that is at the end, unless its run was ended before it was finished.
+
+    Such a run takes no more steps, and is validated and tested.
+
+    Args:
+        cfg: The run's config.
+        checkpoint: What it goes on from.
+        folder: Its run folder, whose card is still that of the run before.
 
     Raises:
-        ConfigError: When no step is left.
+        ConfigError: When nothing is left to do.
     """
     from lfvar.interop.checkpoints import read_checkpoint
 
+    max_steps = int(cfg.trainer.get("max_steps", -1))
     step = read_checkpoint(checkpoint)["global_step"]
-    if 0 < max_steps <= step:
+    own = checkpoint.resolve().is_relative_to(folder.resolve())
+    if 0 < max_steps <= step and not (own and not is_finished(folder)):
         raise ConfigError(
             f"{checkpoint} is at step {step}, and trainer.max_steps={max_steps}: nothing is left to train",
             cure=f"set trainer.max_steps above {step}",
-        )
-
-
-def build_trainer(cfg: DictConfig, folder: Path) -> Trainer:
-    """The trainer with its callbacks and loggers; all of them write below the run folder."""
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    from lfvar.callbacks.checkpoint import WholeFiles
-
-    try:
-        trainer: Trainer = build(
-            cfg.trainer,
-            callbacks=build_each(cfg.callbacks),
-            logger=build_each(cfg.logger) or False,
-            plugins=[WholeFiles()],
-            default_root_dir=folder,
-        )
-    except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {error}", cure="change the settings below trainer or callbacks") from error
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    if isinstance(environment, SLURMEnvironment):
-        environment.auto_requeue = False  # Lightning would save in the middle of a step; see LastCheckpoint
-    require_startable(trainer)
-    return trainer
-
-
-def require_startable(trainer: Trainer) -> None:
-    """Refuse to start processes of a job where Lightning could not: it runs the command line of its process again.
-
-    Raises:
-        ConfigError: When the job runs in the worker of a launcher.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return
-    launcher = str(HydraConfig.get().launcher._target_).rpartition(".")[2]
-    if launcher != "BasicLauncher" and getattr(trainer.strategy, "launcher", None) is not None:
-        raise ConfigError(
-            f"a job of {launcher} cannot start the {trainer.world_size} processes of this trainer",
-            cure="run jobs one after another (no hydra/launcher), or on one device each (trainer=gpu), or let SLURM"
-            " start the processes: trainer=slurm hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=N",
         )
 
 

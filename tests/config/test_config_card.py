@@ -12,7 +12,17 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lfvar.config import conf_folder, finish_card, make_card, read_card, render_card, run_folder, start_card
+from lfvar.config import (
+    conf_folder,
+    finish_card,
+    finished_metrics,
+    is_finished,
+    make_card,
+    read_card,
+    render_card,
+    run_folder,
+    start_card,
+)
 from lfvar.config.locate import checkout_folder
 from lfvar.errors import ArtefactError, ConfigError
 
@@ -39,6 +49,19 @@ def test_results_are_added_at_the_end(compose_tiny, tmp_path):
     finish_card(tmp_path, metrics={"val/rec_l1": 0.25}, seconds=12.3456, files={"best": "checkpoints/best.ckpt"})
     result = read_card(tmp_path)["result"]
     assert (result["status"], result["seconds"], result["metrics"]) == ("finished", 12.346, {"val/rec_l1": 0.25})
+
+
+def test_what_a_run_went_on_from_is_no_setting_of_it(compose_tiny, tmp_path):
+    start_card(compose_tiny(), tmp_path)
+    assert not is_finished(tmp_path)
+    finish_card(tmp_path, metrics={"val/rec_l1": 0.25}, seconds=1, status="interrupted")
+    assert not is_finished(tmp_path)
+    finish_card(tmp_path, metrics={"val/rec_l1": 0.25}, seconds=1)
+    assert is_finished(tmp_path)
+    (tmp_path / "last.ckpt").touch()
+    for resume in (tmp_path, tmp_path / "last.ckpt"):
+        assert finished_metrics(compose_tiny(f"resume={resume}"), tmp_path) == {"val/rec_l1": 0.25}
+    assert finished_metrics(compose_tiny("seed=5"), tmp_path) is None
 
 
 def test_only_rank_zero_writes(compose_tiny, tmp_path, monkeypatch):

@@ -39,10 +39,7 @@ class EMA(Callback):
         """Start from the weights as they are, or move a resumed average to where they are."""
         if not self.average:
             self.average = {name: weight.clone() for name, weight in _weights(pl_module).items()}
-        for name, parameter in _parameters(pl_module).items():
-            if self.average[name].shape != here(parameter).shape:  # read from a checkpoint, and split here
-                self.average[name] = here(like(self.average[name], parameter))
-            self.average[name] = self.average[name].to(parameter.device)
+        self._move(pl_module)
         self._seen_steps = trainer.global_step
 
     @torch.no_grad()
@@ -61,8 +58,9 @@ class EMA(Callback):
         torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the average."""
+        """Validate the average; where no step was left to train, nothing has moved it yet."""
         if self.average and not self._trained:
+            self._move(pl_module)
             weights = _weights(pl_module)
             self._trained = {name: weight.clone() for name, weight in weights.items()}
             self._lent_to = weights
@@ -93,6 +91,13 @@ class EMA(Callback):
         if "ema" in checkpoint:
             self.average = {name: average.clone() for name, average in checkpoint["ema"]["weights"].items()}
             self.num_updates = checkpoint["ema"]["num_updates"]
+
+    def _move(self, pl_module: LightningModule) -> None:
+        """Put an average that was read from a checkpoint where the weights are, split as they are."""
+        for name, parameter in _parameters(pl_module).items():
+            if self.average[name].shape != here(parameter).shape:
+                self.average[name] = here(like(self.average[name], parameter))
+            self.average[name] = self.average[name].to(parameter.device)
 
 
 def _parameters(pl_module: LightningModule) -> dict[str, nn.Parameter]:

@@ -4,7 +4,16 @@ Imports neither torch nor lightning: `--help` of a command answers at once.
 """
 
 from lfvar.config.build import build, build_each, validate
-from lfvar.config.card import finish_card, finished_metrics, make_card, print_card, read_card, render_card, start_card
+from lfvar.config.card import (
+    finish_card,
+    finished_metrics,
+    is_finished,
+    make_card,
+    print_card,
+    read_card,
+    render_card,
+    start_card,
+)
 from lfvar.config.command import command
 from lfvar.config.compose import compose
 from lfvar.config.crossfield import cross_check
@@ -27,6 +36,7 @@ __all__ = [
     "cross_check",
     "finish_card",
     "finished_metrics",
+    "is_finished",
     "is_rank_zero",
     "make_card",
     "pin_argv_for_children",

@@ -121,16 +121,29 @@ def finish_card(
 
 
 def finished_metrics(cfg: DictConfig, folder: Path) -> dict[str, float] | None:
-    """Return the metrics of a run of the same settings that finished in this folder; None where there is none."""
+    """Return the metrics of a run of the same settings that finished in this folder; None where there is none.
+
+    What a run goes on from (`resume`) is no setting of it.
+    """
+    card = _finished_card(folder)
+    if card is None:
+        return None
+    config = json.loads(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), default=str))
+    ours, theirs = ({**settings, "resume": None} for settings in (config, card["config"]))
+    return dict(card["result"]["metrics"]) if ours == theirs else None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the last run in this folder came to its end."""
+    return _finished_card(folder) is not None
+
+
+def _finished_card(folder: Path) -> Card | None:
     try:
         card = read_card(folder)
     except ArtefactError:  # none, or one that rank zero is replacing at this moment
         return None
-    config = json.loads(json.dumps(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True), default=str))
-    result = card.get("result", {})
-    if result.get("status") != "finished" or card["config"] != config:
-        return None
-    return dict(result["metrics"])
+    return card if card.get("result", {}).get("status") == "finished" else None
 
 
 def read_card(folder: Path) -> Card:
