@@ -1,5 +1,6 @@
 """Run folders, stamps, ranks, resuming."""
 
+import csv
 import json
 import os
 import re
@@ -115,12 +116,17 @@ def test_resume_goes_on_in_the_same_folder_with_the_same_settings(tiny, facts, t
 
 
 @pytest.mark.slow
-def test_a_sweep_of_real_ddp_runs(tiny, tmp_path):
-    done = tiny("-m", "experiment=vqvae", "seed=1,2", module="ddp_train", OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
-    for job, seed in ((0, 1), (1, 2)):
-        for rank in (0, 1):
-            (found,) = tmp_path.glob(f"runs/sweeps/*/{job}/rank_{rank}.txt")
-            assert found.read_text() == str(seed)
+def test_a_sweep_of_real_ddp_runs_goes_on_after_a_process_failed(tiny, tmp_path):
+    done = tiny("-m", "experiment=vqvae", "seed=2,3", module="ddp_train", OMP_NUM_THREADS="1")
+    assert done.returncode == 1, done.stderr
+    for rank in (0, 1):
+        (found,) = tmp_path.glob(f"runs/sweeps/*/*/rank_{rank}.txt")
+        assert found.parent.name == "1"
+        assert found.read_text() == "3"
+    assert done.stderr.count("rank 1: error: image ISIC_001 is damaged\n  what to do: run lfvar.prepare") == 1
+    assert "error: another process of this run is gone" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1 of the sweep's jobs failed: 0 (experiment=vqvae seed=2)" in done.stderr
     (table,) = tmp_path.glob("runs/sweeps/*/sweep.csv")
-    assert [line.split(",")[0] for line in table.read_text().splitlines()] == ["job", "0", "1"]  # one row per job
+    with table.open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "finished"]

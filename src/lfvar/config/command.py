@@ -45,7 +45,8 @@ from lfvar.config.locate import conf_folder
 from lfvar.config.relaunch import job_processes
 from lfvar.config.run import register_resolvers
 from lfvar.config.schema import register_schemas
-from lfvar.config.stamp import STAMP_VARIABLE, is_rank_zero, run_stamp
+from lfvar.config.speaking import lost_connection, rank_name, speaks
+from lfvar.config.stamp import STAMP_VARIABLE, is_lightnings_child, is_rank_zero, run_stamp
 from lfvar.config.sweep import finish_sweep, note_job
 from lfvar.errors import ConfigError, DiskFullError, LfvarError, Stopped
 
@@ -97,12 +98,13 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
         with _prepared_environment():
             hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(_checked(task, failures))()
     except KeyboardInterrupt:
-        if is_rank_zero(os.environ):
-            _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
+        if not is_rank_zero(os.environ):
+            return 0  # else launchers would take it for a crash, and kill rank zero before it is done
+        _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
         return EXIT_INTERRUPTED
     except Stopped as stop:
         if not is_rank_zero(os.environ):
-            return 0  # else launchers would take it for a crash, and kill rank zero before it is done
+            return 0  # as above
         _say(f"stopped by {signal.Signals(stop.signal).name}, {stop.message}")
         return stop.exit_code
     except SystemExit as stop:
@@ -119,7 +121,10 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
 
 
 def report(error: Exception) -> None:
-    """Print `error` on stderr: two lines if a user can mend it, the traceback if it is our bug."""
+    """Print `error` on stderr: two lines if a user can mend it, the traceback if it is our bug.
+
+    An error that all processes of a run share is printed by the first; others say their rank.
+    """
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         error = _with_origin(explain(error), error)
     elif isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -131,12 +136,17 @@ def report(error: Exception) -> None:
         error = _with_origin(
             DiskFullError(f"no space left on the disk{place}", cure="make space, and try again"), error
         )
-    if isinstance(error, LfvarError) and not _wants_traceback():
-        # Ranks of one run fail together and would all say the same.
-        if is_rank_zero(os.environ):
-            _say(f"error: {error}")
+    is_first, lost = is_rank_zero(os.environ), lost_connection(error)
+    if not _wants_traceback():
+        if lost is not None and not is_first:
+            return  # the first process speaks for all that lost the one that knows why
+        if lost is None and not speaks(f"{type(error).__name__}: {error}", os.environ):
+            return
+    who = "" if is_first else f"{rank_name(os.environ)}: "
+    if not _wants_traceback() and (lost is not None or isinstance(error, LfvarError)):
+        _say(f"{who}error: {lost or error}")
         return
-    traceback.print_exception(type(error), error, error.__traceback__)
+    _say_traceback(error, who)
 
 
 def _checked(task: Task, failures: _Failures) -> Task:
@@ -145,30 +155,42 @@ def _checked(task: Task, failures: _Failures) -> Task:
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> Any:
         start, status, said = time.monotonic(), "interrupted", ""
+
+        def note(status: str, said: str) -> None:
+            if HydraConfig.get().mode == RunMode.MULTIRUN and is_rank_zero(os.environ):
+                folder, overrides = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().overrides.task
+                note_job(folder, overrides=overrides, status=status, seconds=time.monotonic() - start, error=said)
+
+        def last_words(reason: str) -> None:
+            _say(f"error: {reason}: this process is ended")
+            note("failed", reason)
+            finish_sweep()
+
         try:
-            with job_processes():
-                validate(cfg)
-                result = task(cfg)
+            with job_processes(last_words):
+                try:
+                    validate(cfg)
+                    result = task(cfg)
+                except Exception as error:
+                    # Hydra would print its own line and traceback: report here, while the job's processes can still
+                    # be asked who says it, and let Hydra believe that all went well.
+                    if _job_name() and is_rank_zero(os.environ):
+                        _say(f"job {_job_name()}:")
+                    report(error)
+                    raise
             status = "finished"
             return result
         except Exception as error:
-            status, said = "failed", str(error) or type(error).__name__
-            # Hydra would print its own line and traceback: report here and let it believe that all went well.
-            job = _job_name()
-            if job:
-                _say(f"job {job}:")
-            report(error)
+            status, said = "failed", str(lost_connection(error) or error) or type(error).__name__
             if _is_search():
                 raise  # it must know that this point gave no value
-            failures.jobs.append(job)
+            failures.jobs.append(_job_name())
             return None
         finally:
             if cfg.get("check"):
                 shutil.rmtree(HydraConfig.get().runtime.output_dir, ignore_errors=True)
-            elif HydraConfig.get().mode == RunMode.MULTIRUN and is_rank_zero(os.environ):
-                folder, overrides = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().overrides.task
-                seconds = time.monotonic() - start
-                note_job(folder, overrides=overrides, status=status, seconds=seconds, error=said)
+            else:
+                note(status, said)
 
     return checked
 
@@ -196,7 +218,7 @@ def _prepared_environment() -> Iterator[None]:
     wanted = {name: value for name, value in _DEFAULT_ENVIRONMENT.items() if name not in os.environ}
     wanted[STAMP_VARIABLE] = run_stamp(os.environ)
     wanted["HYDRA_FULL_ERROR"] = "1"
-    if user_full_error == "1":
+    if user_full_error == "1" and not is_lightnings_child(os.environ):  # those have ours
         wanted["LFVAR_DEBUG"] = "1"
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -218,6 +240,10 @@ def _with_origin(explained: LfvarError, error: Exception) -> LfvarError:
     if explained is not error and explained.__cause__ is None:
         explained.__cause__ = error
     return explained
+
+
+def _say_traceback(error: Exception, who: str) -> None:
+    _say(who + "".join(traceback.format_exception(error)).rstrip())
 
 
 def _say(text: str) -> None:

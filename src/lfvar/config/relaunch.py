@@ -4,12 +4,12 @@ Under DDP, Lightning starts rank 1, 2, … by running our command line again wit
 (`_hydra_subprocess_cmd` in lightning/fabric/strategies/launchers/subprocess_script.py). Inside a sweep that goes
 wrong three times: the command line still says `--multirun`, so the child starts the whole sweep again; Hydra's
 `run.dir` is not the folder of the job; and after the job the environment still says that there are ranks, so the next
-job waits for processes nobody starts.
+job waits for processes nobody starts. A job ends when all of its processes have.
 """
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import open_dict, read_write
 
+from lfvar.config.children import Children
+from lfvar.config.stamp import is_lightnings_child
+from lfvar.processes import end_with_parent
+
 _RANK_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 _KEPT_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 _OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra.run.dir", "hydra/sweeper", "hydra/launcher", "hydra.launcher")
+_GRACE = 5.0  # seconds for the children of a job that failed to say why, too
+_PATIENCE = 60.0  # for those of one that is done, to be done as well
 
 
 def pin_argv_for_children() -> None:
@@ -39,15 +45,24 @@ def pin_argv_for_children() -> None:
 
 
 @contextmanager
-def job_processes() -> Iterator[None]:
-    """Around one job: pin the command line for its children, and afterwards forget the ranks it started."""
+def job_processes(last_words: Callable[[str], None] = lambda reason: None) -> Iterator[None]:
+    """Around one job: pin the command line for its children, and afterwards end them and forget the ranks it started.
+
+    Args:
+        last_words: Called with what happened when this process has to be ended, see `Children`.
+    """
     arguments = list(sys.argv)
     before = {name: os.environ.get(name) for name in _RANK_VARIABLES}
     pin_argv_for_children()
+    if is_lightnings_child(os.environ):
+        end_with_parent(os.getppid())  # else a child of one that was killed waits for it, for many minutes
+    children, patience = Children(last_words), _GRACE
     try:
         yield
+        patience = _PATIENCE
     finally:
         sys.argv[:] = arguments
+        children.end(patience)
         has_started_ranks = before["LOCAL_RANK"] is None and "LOCAL_RANK" in os.environ
         if has_started_ranks and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             _leave_process_group()

@@ -56,6 +56,11 @@ def is_rank_zero(environment: Mapping[str, str]) -> bool:
     return True
 
 
+def is_lightnings_child(environment: Mapping[str, str]) -> bool:
+    """Tell whether another rank of the run started this one, which torchrun and srun do themselves."""
+    return not {"RANK", "SLURM_PROCID"} & set(environment) and _number(environment, "LOCAL_RANK", 0) != 0
+
+
 def _fresh(now: datetime) -> str:
     # The suffix keeps two runs of the same second apart.
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -7,6 +7,7 @@ card. The table is written when the sweep ends, early or not, and by `python -m 
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lfvar.config.card import write_atomic
 from lfvar.config.run import CARD_FILE
+from lfvar.config.stamp import is_rank_zero
 from lfvar.errors import DataError
 
 JOB_FILE = "job.json"
@@ -152,7 +154,8 @@ def finish_sweep() -> list[Job]:
     """
     folder, searches = _current.folder, _current.searches
     _current.folder = None
-    if folder is None or not folder.is_dir():
+    # Other ranks of torchrun or srun run the same jobs; only the first one knows when the last record is written.
+    if folder is None or not folder.is_dir() or not is_rank_zero(os.environ):
         return []
     try:
         jobs = write_tables(folder)
