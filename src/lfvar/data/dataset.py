@@ -68,7 +68,7 @@ class LesionDataset(Dataset[Sample]):
             ArtefactError: When a prepared file is gone or damaged.
         """
         row, seed, symmetry = self.locate(draw)
-        image_HWC, mask_HW = self.transform(*self.read(row), seed)
+        image_HWC, mask_HW = self.transform(*self.open(draw if isinstance(draw, int) else draw[0]), seed)
         values_M, present_M = self.measurements_of(row, symmetry)
         return Sample(
             image_CHW=to_model_range(move_image(image_HWC, *SYMMETRIES[symmetry])),
@@ -91,6 +91,10 @@ class LesionDataset(Dataset[Sample]):
             return torch.zeros(0), torch.zeros(0, dtype=torch.bool)
         values_M, present_M = self.measurements.get(row.image_id, symmetry)
         return torch.from_numpy(values_M), torch.from_numpy(present_M)
+
+    def open(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """What `read` gives of a row, by its place."""
+        return self.read(self.rows[index])
 
     def read(self, row: ManifestRow) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image (H, W, 3) and mask (H, W) of 0 and 1, as prepared.

@@ -158,12 +158,17 @@ class MixedDataset(LesionDataset):
     ) -> None:
         super().__init__(folder, [*rows, *made], classes, image_size, augment=augment, seed=seed)
         self.made_folder = made_folder
-        self._made = {id(row) for row in made}  # ids of images may be those of their sources
+        self.num_real = len(rows)
 
-    def read(self, row: ManifestRow) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """As `LesionDataset.read`, from the folder that the row belongs to."""
-        if id(row) not in self._made:
-            return super().read(row)
+    def open(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """As `LesionDataset.open`, from the folder that the row belongs to.
+
+        Its place says which: ids of images may be those of their sources.
+        """
+        index = range(len(self))[index]
+        if index < self.num_real:
+            return super().open(index)
+        row = self.rows[index]
         try:
             mask_HW = read_mask(self.made_folder / row.mask).astype(np.uint8)
             return read_image(self.made_folder / row.image), mask_HW

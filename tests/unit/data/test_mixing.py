@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 import shutil
 from collections import Counter
 
@@ -48,6 +49,15 @@ def mixed(phantom_folder, real, made, train_on, config=CONFIG):
 
 def black(batch):
     return (batch.image_BCHW == -1).flatten(1).all(dim=1)
+
+
+def test_loading_processes_read_the_same_images_on_every_system(phantom_folder, real, made):
+    """macOS starts them by spawning, which pickles the dataset."""
+    data = mixed(phantom_folder, real, made, "both").train_dataset
+    copy = pickle.loads(pickle.dumps(data))
+    num = len(real.select("train"))
+    assert [bool((copy[index].image_CHW == -1).all()) for index in range(2 * num)] == [False] * num + [True] * num
+    assert torch.equal(copy[-1].image_CHW, data[2 * num - 1].image_CHW)
 
 
 @pytest.mark.parametrize(("train_on", "share"), [("real", 0.0), ("synthetic", 1.0), ("both", 0.5)])
