@@ -1,9 +1,10 @@
 """A transformer small enough for unit tests, with a tokenizer and data to match."""
 
 import re
+from dataclasses import fields
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from lfvar.interop.checkpoints import ConditionMeaning
@@ -81,6 +82,34 @@ def tiny_module(model=SIZES, condition=FULL, *, loss=None, optim=None, meaning=M
 
 def as_loader(batches):
     return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+
+
+class Batches(LightningDataModule):
+    """Loaders over given batches, with the first images of each type in all of the validation ones as examples."""
+
+    def __init__(self, val, train=(), examples=None):
+        super().__init__()
+        self.val, self.train, self.examples = val, train, examples or val
+
+    def train_dataloader(self):
+        return as_loader(self.train)
+
+    def val_dataloader(self):
+        return as_loader(self.val)
+
+    def first_of_each_type(self):
+        found = {}
+        for batch in self.examples:
+            for row, label in enumerate(batch.label_B.tolist()):
+                found.setdefault(label, (batch, row))
+        names = [field.name for field in fields(self.examples[0])]
+        parts = {name: [getattr(batch, name)[row : row + 1] for batch, row in found.values()] for name in names}
+        return type(self.examples[0])(
+            **{
+                name: torch.cat(values) if isinstance(values[0], torch.Tensor) else [value[0] for value in values]
+                for name, values in parts.items()
+            }
+        )
 
 
 def tiny_trainer(steps, folder, **options):

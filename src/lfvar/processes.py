@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
@@ -22,6 +22,19 @@ Done = TypeVar("Done")
 def usable_cores() -> int:
     """Cores that this process may use, which a scheduler or container can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_of_process(num_processes: int, environment: Mapping[str, str]) -> int:
+    """Cores for one of several processes of a run on this machine.
+
+    SLURM may have given each process its own already; they are not shared then.
+
+    Args:
+        num_processes: How many there are on this machine.
+        environment: Usually `os.environ`.
+    """
+    cores, per_task = usable_cores(), environment.get("SLURM_CPUS_PER_TASK", "")
+    return max(cores // num_processes, min(cores, int(per_task)) if per_task.isdigit() else 0, 1)
 
 
 @cache

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,6 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.imageio import write_png
 from lfvar.figures.panels import RGB
 from lfvar.figures.samples import Group, SampleRow, draw_samples
@@ -81,31 +82,16 @@ class SampleGrid(Callback):
         self._drawn_at: int | None = None
 
     @rank_zero_only
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: Batch | TokenBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Remember the first image of each type; the order of validation is fixed."""
-        module = cast(VARModule, pl_module)
-        new: dict[int, int] = {}
-        for row, label in enumerate(batch.label_B.tolist()):
-            if label not in self.held_out:
-                new.setdefault(label, row)
-        if new:
-            self.held_out |= _remember(module, batch, new)
-
-    @rank_zero_only
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw with the weights that were validated; a lent average is taken back later, in `on_validation_end`."""
         if trainer.sanity_checking or not self._is_due(trainer):
             return
         self._drawn_at = trainer.global_step
-        picture = self.draw(cast(VARModule, pl_module))
+        module = cast(VARModule, pl_module)
+        if not self.held_out:  # not from validation batches: this process sees its part of them alone
+            batch = cast(LesionDataModule, trainer.datamodule).first_of_each_type()  # type: ignore[attr-defined]
+            self.held_out = _remember(module, move_data_to_device(batch, module.device))
+        picture = self.draw(module)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (f"step_{trainer.global_step:06d}.png", "latest.png"):
             write_png(self.folder / name, picture)
@@ -203,8 +189,8 @@ def _groups(conditioning: Conditioning) -> tuple[Group, ...]:
 
 
 @torch.no_grad()
-def _remember(module: VARModule, batch: Batch | TokenBatch, rows: Mapping[int, int]) -> dict[int, HeldOut]:
-    """Keep rows of a validation batch, by type."""
+def _remember(module: VARModule, batch: Batch | TokenBatch) -> dict[int, HeldOut]:
+    """Keep the rows of a batch by their types, which differ."""
     ids_BL, condition = module.token_ids(batch), module.full_condition(batch)
     return {
         label: HeldOut(
@@ -212,5 +198,5 @@ def _remember(module: VARModule, batch: Batch | TokenBatch, rows: Mapping[int, i
             ids=list(ids_BL[row : row + 1].cpu().split(module.net.schedule.lengths, dim=1)),
             mask_HW=(batch.mask_B1HW[row, 0] > 0).cpu().numpy(),
         )
-        for label, row in rows.items()
+        for row, label in enumerate(batch.label_B.tolist())
     }

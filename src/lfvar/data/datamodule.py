@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from lfvar.data.balance import BalancedStream
+from lfvar.data.carrying import Carrying, CarryingCollate, RaisingLoader
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.loading import LoaderConfig
 from lfvar.data.manifest import Manifest, ManifestRow
@@ -18,7 +20,7 @@ from lfvar.data.stream import SampleStream, ShardSampler, StreamLoader
 from lfvar.data.transforms import Augment
 from lfvar.errors import ArtefactError, ConfigError, DataError
 from lfvar.measure.standardise import Standardiser
-from lfvar.processes import usable_cores
+from lfvar.processes import cores_of_process, usable_cores
 from lfvar.types import Batch
 
 
@@ -92,8 +94,10 @@ class LesionDataModule(LightningDataModule):
         stream = BalancedStream([row.label for row in rows], *place) if balanced else SampleStream(len(rows), *place)
         stream.next_draw = self._next_draw
         self._stream = stream
-        loader = StreamLoader(self._loaded(self.train_dataset), stream, **self._options())
-        loader.collate_fn = self._collate
+        options = self._options()
+        dataset, collate = self._carried(self.train_dataset, options["num_workers"])
+        loader = StreamLoader(dataset, stream, **options)
+        loader.collate_fn = collate
         return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -103,6 +107,14 @@ class LesionDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Every test image once over all processes."""
         return self._evaluation_loader(self.test_dataset)
+
+    def first_of_each_type(self) -> Any:
+        """The first validation image of each type that has one, as a batch like those of the loaders."""
+        firsts: dict[str, int] = {}
+        for index, row in enumerate(self.val_dataset.rows):
+            firsts.setdefault(row.label, index)
+        dataset = self._loaded(self.val_dataset)
+        return self._collate([dataset[index] for index in firsts.values()])
 
     def state_dict(self) -> dict[str, Any]:
         """Which data, and how far into the stream; goes into every checkpoint."""
@@ -155,19 +167,22 @@ class LesionDataModule(LightningDataModule):
 
     def _evaluation_loader(self, dataset: LesionDataset) -> DataLoader[Any]:
         sampler = ShardSampler(len(dataset), *self._place())
-        return DataLoader(
-            self._loaded(dataset),
-            batch_size=self.config.val_batch_size,
-            sampler=sampler,
-            collate_fn=self._collate,
-            **self._options(),
+        options = self._options()
+        loaded, collate = self._carried(dataset, options["num_workers"])
+        return RaisingLoader(
+            loaded, batch_size=self.config.val_batch_size, sampler=sampler, collate_fn=collate, **options
         )
 
-    def _options(self) -> Mapping[str, Any]:
+    def _carried(self, dataset: LesionDataset, num_workers: int) -> tuple[Dataset[Any], Callable[[list[Any]], Any]]:
+        """What loaders read, and how they make batches; errors of loader processes reach this one as they were."""
+        loaded, collate = self._loaded(dataset), self._collate
+        return (Carrying(loaded), CarryingCollate(collate)) if num_workers else (loaded, collate)
+
+    def _options(self) -> dict[str, Any]:
         workers = self.config.num_workers
         if workers == -1:
-            cores = usable_cores()
-            workers = cores // 2 if cores >= 4 else 0
+            here = 1 if self.trainer is None else max(self.trainer.world_size // self.trainer.num_nodes, 1)
+            workers = cores_of_process(here, os.environ) // 2 if usable_cores() >= 4 else 0
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": on_gpu}
 

@@ -18,7 +18,8 @@ class LoaderConfig:
     val_batch_size: int = 64
     """Images per validation batch and process; no result depends on it."""
     num_workers: int = -1
-    """Loading processes per training process; -1: half of the machine's cores, none below four cores."""
+    """Loading processes per training process, for training and validation each; -1: half of its cores, which it shares
+    with the other processes of the run on its machine; none below four cores."""
     seed: int = 0
     """Decides order and augmentation."""
     augment: Augment = "crops"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lfvar.data.carrying import raised
 from lfvar.types import Batch, Sample
 
 Draw = tuple[int, int]
@@ -75,7 +76,7 @@ class StreamLoader(DataLoader[Sample]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches up to the end of the current pass; starts nothing before the first is asked for."""
-        for batch in super().__iter__():
+        for batch in raised(super().__iter__()):
             self.stream.next_draw += self.stream.global_batch_size
             yield batch
 

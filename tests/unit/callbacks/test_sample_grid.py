@@ -12,7 +12,7 @@ from lfvar.figures.samples import LABEL_WIDTH
 from lfvar.lit.var_config import ConditionConfig
 from lfvar.sampling.filters import Filters
 from lfvar.sampling.guidance import Guidance
-from var_examples import SIZES, as_loader, image_batch, tiny_module, tiny_tokenizer, tiny_trainer, token_batch
+from var_examples import SIZES, Batches, image_batch, tiny_module, tiny_tokenizer, tiny_trainer, token_batch
 
 PITCH = 128 + GAP
 
@@ -30,9 +30,9 @@ def grid(folder, **options):
     return SampleGrid(folder, num_samples=2, filters=Filters(), **options)
 
 
-def validate(module, callback, folder, batches=None):
+def validate(module, callback, folder, batches=None, examples=None):
     trainer = tiny_trainer(4, folder, callbacks=[callback])
-    trainer.validate(module, as_loader(batches or [image_batch()]), verbose=False)
+    trainer.validate(module, datamodule=Batches(batches or [image_batch()], examples=examples), verbose=False)
     return read_image(callback.folder / "latest.png")
 
 
@@ -73,6 +73,13 @@ def test_the_example_of_a_type_is_its_first_image(tmp_path):
     assert set(callback.held_out) == {0, 1, 2}
 
 
+def test_a_process_that_validates_a_part_draws_the_examples_of_the_whole_split(tmp_path):
+    whole, part = image_batch(), image_batch(seed=1)
+    part.label_B = part.label_B.clamp(max=1)
+    picture = validate(lively(), grid(tmp_path / "a"), tmp_path, [whole])
+    assert np.array_equal(picture, validate(lively(), grid(tmp_path / "b"), tmp_path, [part], examples=[whole]))
+
+
 def test_a_type_without_example_is_drawn_by_type_alone(tmp_path):
     batch = image_batch()
     batch.label_B = batch.label_B.clamp(max=1)
@@ -105,9 +112,9 @@ def test_when_it_draws_and_with_which_weights(tmp_path):
         5, tmp_path, callbacks=[ema, callback], check_val_every_n_epoch=None, val_check_interval=1,
         num_sanity_val_steps=1,
     )  # fmt: skip
-    loader = as_loader([image_batch(seed=seed) for seed in range(5)])
-    trainer.fit(module, loader, as_loader([image_batch()]))
-    trainer.validate(module, as_loader([image_batch()]), verbose=False)
+    data = Batches([image_batch()], [image_batch(seed=seed) for seed in range(5)])
+    trainer.fit(module, datamodule=data)
+    trainer.validate(module, datamodule=data, verbose=False)
     pictures = sorted(path.name for path in callback.folder.iterdir())
     assert pictures == ["latest.png", "step_000001.png", "step_000004.png", "step_000005.png"]
     assert torch.equal(seen[-1], ema.average["head.weight"])
@@ -119,7 +126,7 @@ def test_drawing_changes_no_step(tmp_path):
     for callbacks in ([], [grid(tmp_path / "a")]):
         module = tiny_module(replace(SIZES, dropout=0.2), ConditionConfig())
         trainer = tiny_trainer(3, tmp_path, callbacks=callbacks, check_val_every_n_epoch=None, val_check_interval=1)
-        trainer.fit(module, as_loader([image_batch(seed=seed) for seed in range(3)]), as_loader([image_batch()]))
+        trainer.fit(module, datamodule=Batches([image_batch()], [image_batch(seed=seed) for seed in range(3)]))
         weights.append(module.net.head.weight.clone())
     assert torch.equal(*weights)
 

@@ -1,9 +1,12 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from lfvar import processes
+from lfvar.data import datamodule
 from lfvar.data.datamodule import LesionDataModule
 from lfvar.data.dataset import LesionDataset
 from lfvar.data.loading import LoaderConfig
@@ -64,6 +67,39 @@ def test_workers_change_nothing(phantom_folder, manifest):
     assert torch.equal(alone.image_BCHW, helped.image_BCHW)
     assert data.state_dict()["next_draw"] == 8  # what workers fetched ahead does not count
     iterator.close()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_errors_of_loading_processes_arrive_as_they_were(phantom_folder, manifest, tmp_path, split):
+    data = LesionDataModule(tmp_path / "gone", manifest, LoaderConfig(batch_size=8, num_workers=1))
+    with pytest.raises(ArtefactError, match="prepared image") as found:
+        next(iter(data.train_dataloader() if split == "train" else data.val_dataloader()))
+    assert found.value.cure == "run lfvar.prepare again with the same settings; it mends what is missing"
+
+
+def test_processes_of_one_machine_share_its_cores(phantom_folder, manifest, monkeypatch):
+    def workers(world_size, num_nodes=1):
+        data = LesionDataModule(phantom_folder, manifest, LoaderConfig())
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(world_size=world_size, num_nodes=num_nodes, strategy=strategy)
+        return data._options()["num_workers"]
+
+    for module in (datamodule, processes):
+        monkeypatch.setattr(module, "usable_cores", lambda: 128)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert [workers(1), workers(8), workers(16, num_nodes=2)] == [64, 8, 8]
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "32")
+    assert workers(8) == 16
+    for module in (datamodule, processes):
+        monkeypatch.setattr(module, "usable_cores", lambda: 8)  # bound to what SLURM gave this one
+    assert workers(8) == 4
+
+
+def test_examples_are_the_first_of_their_types(phantom_folder, manifest):
+    batch = module(phantom_folder, manifest, batch_size=4).first_of_each_type()
+    rows = manifest.select("val")
+    types = list(dict.fromkeys(row.label for row in rows))
+    assert batch.image_id == [next(row.image_id for row in rows if row.label == label) for label in types]
 
 
 def test_loading_processes_start_on_every_system(phantom_folder, manifest):
