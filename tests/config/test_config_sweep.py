@@ -7,6 +7,8 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from lfvar.config import conf_folder
+from lfvar.config.command import report
 from lfvar.config.sweep import read_jobs
 from lfvar.errors import DataError
 from lfvar.sweeps import main
@@ -94,7 +96,9 @@ def test_jobs_beside_each_other_leave_the_same_table(tiny, tmp_path, shipped_swe
 @pytest.mark.slow
 def test_a_search_improves_the_score_and_goes_on_without_what_failed(tiny, tmp_path):
     space = ["optim.lr=interval(0.0,1.0)", "seed=choice(1,3)", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=1"]
-    space += ["hydra.sweeper.direction=maximize", "hydra.sweeper.max_failure_rate=1.0", "hydra.sweeper.sampler.seed=0"]
+    shipped = OmegaConf.load(conf_folder() / "sweep" / "optuna.yaml").hydra.sweeper.max_failure_rate
+    space += [f"hydra.sweeper.max_failure_rate={shipped}", "hydra.sweeper.direction=maximize"]
+    space += ["hydra.sweeper.sampler.seed=0"]
     done = tiny("-m", "experiment=vqvae", "hydra/sweeper=optuna", *space, TINY_TASK="score")
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
@@ -106,13 +110,23 @@ def test_a_search_improves_the_score_and_goes_on_without_what_failed(tiny, tmp_p
     assert best.best_value == pytest.approx(max(scores))
 
 
+@needs("optuna")
+def test_a_search_without_any_score_says_so(capsys):
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with pytest.raises(ValueError, match="No trials") as found:
+        _ = optuna.create_study().best_trial
+    report(found.value)
+    assert capsys.readouterr().err.startswith("error: no job of the search gave a value\n  what to do:")
+
+
 @needs("submitit_local")
 @needs("optuna")
 @pytest.mark.parametrize("sweep", ["joblib", "submitit", "optuna", "usefulness"])
 def test_shipped_sweeps_compose(sweep):
     from hydra import compose, initialize_config_dir
 
-    from lfvar.config import conf_folder
     from lfvar.config.schema import register_schemas
 
     register_schemas()

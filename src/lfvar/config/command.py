@@ -131,6 +131,9 @@ def report(error: Exception) -> None:
         # Hydra raises a plain ValueError for `logger=null`
         cure = "write ~GROUP to leave a group out, e.g. ~logger"
         error = _with_origin(ConfigError(str(error).splitlines()[0], cure=cure), error)
+    elif isinstance(error, ValueError) and str(error).startswith("No trials are completed"):
+        # Optuna, asked by its sweeper for the best of none
+        error = _with_origin(ConfigError("no job of the search gave a value", cure="mend what the jobs say"), error)
     elif isinstance(error, OSError) and error.errno in DiskFullError.ERRNOS:
         place = f" for {error.filename}" if error.filename else ""
         error = _with_origin(
