@@ -63,8 +63,12 @@ def runs(forked, prepared_root, tmp_path_factory):
     two = job("var-two", 2, *TRANSFORMER, tokenizer)
     job("var-two-then-one", 1, *TRANSFORMER, tokenizer, f"resume={two}", "trainer.max_steps=6")
     job("var-one-then-two", 2, *TRANSFORMER, tokenizer, f"resume={one}", "trainer.max_steps=6")
+    event = [f"+callbacks.event.{word}" for word in ("_target_=events.Event", "what=SIGTERM", "step=4", "rank=1")]
+    job("var-ended", 2, *TRANSFORMER, tokenizer, *event)
+    job("var-ended", 2, *TRANSFORMER, tokenizer)
     codes, done = forked(jobs, root)
-    assert not any(code for ranks in codes for code in ranks), done.stderr
+    assert codes[-2] == [143, 0], done.stderr
+    assert not any(code for ranks in [*codes[:-2], codes[-1]] for code in ranks), done.stderr
     return folders
 
 
@@ -115,3 +119,13 @@ def test_what_cannot_be_split_is_refused(overrides, found, cure):
         compose("train", ["experiment=vqvae", *SPLIT, *overrides])
     assert found in caught.value.message
     assert cure in caught.value.cure
+
+
+@pytest.mark.slow
+def test_a_run_that_was_ended_after_its_last_step_is_finished(runs):
+    ended, whole = runs["var-ended"], runs["var-two"]
+    card = json.loads((ended / "run_card.1.json").read_text())
+    assert (card["result"]["status"], card["result"]["metrics"]) == ("interrupted", {})
+    assert metrics(ended) == metrics(whole)
+    a, b = (torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["ema"] for folder in (ended, whole))
+    assert all(torch.equal(a["weights"][name], b["weights"][name]) for name in a["weights"])

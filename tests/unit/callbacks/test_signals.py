@@ -39,9 +39,9 @@ def handlers():
     assert after == before
 
 
-def whole_run(folder, *callbacks, **options):
+def whole_run(folder, *callbacks, module=None):
     """Train, validate, and what stands between that and a test."""
-    module, trainer = Toy(), toy_trainer(folder, *callbacks, max_steps=6, **options)
+    module, trainer = module or Toy(), toy_trainer(folder, *callbacks, max_steps=6)
     with signals_noted(trainer):
         trainer.fit(module, datamodule=ToyData(), weights_only=True)
         trainer.validate(module, datamodule=ToyData(), verbose=False)
@@ -66,8 +66,10 @@ def test_a_signal_ends_the_run_saved_and_with_its_own_code(tmp_path, monkeypatch
     (bin_folder / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    module = Toy()
     with pytest.raises(Stopped, match="is saved in") as stopped:
-        whole_run(tmp_path / "run", Send(name, hook, step, fn))
+        whole_run(tmp_path / "run", Send(name, hook, step, fn), module=module)
+    assert module.validated == ([3, 6, 6] if fn == TrainerFn.VALIDATING else [3, 6][: step // 3])
     assert stopped.value.exit_code == 128 + signal.Signals[name]
     assert stored(tmp_path / "run")["global_step"] == step
     assert (tmp_path / "asked.txt").is_file() is (name == "SIGUSR1")
