@@ -27,12 +27,14 @@ ADVERSARY = [
 ]
 
 
+RESTARTS = ["codebook.restart_below=1.0", "codebook.restart_every=2"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [[], ADVERSARY, ["codebook.update=ema"]], ids=["plain", "adversary", "ema-codebook"])
 def test_two_processes_equal_one(tiny_train, tmp_path, recipe):
-    # Restarts take the first process's vectors, so with them two processes agree with each other, not with one.
     # Few steps: the first token that rounding sends to another code is the start of another run.
-    steps = ["trainer.max_steps=3", "trainer.val_check_interval=3", "codebook.restart_below=0", *recipe]
+    steps = ["trainer.max_steps=3", "trainer.val_check_interval=3", *RESTARTS, *recipe]
     one, two = tmp_path / "one", tmp_path / "two"
     done = tiny_train(*steps, f"paths.runs={one}")
     assert done.returncode == 0, done.stderr
@@ -92,9 +94,9 @@ def test_torchrun_starts_one_run_and_its_sigterm_saves_it(prepared_root, tmp_pat
 
 @pytest.mark.slow
 def test_processes_restart_the_same_codes(tiny_train, tmp_path):
-    restarts = ["model.scale_gains=true", "codebook.restart_below=1.0", "codebook.restart_every=2"]
     done = tiny_train(
-        *restarts, "trainer.max_steps=9", "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={tmp_path}",
+        "model.scale_gains=true", *RESTARTS,
+        "trainer.max_steps=9", "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={tmp_path}",
         "+callbacks.same._target_=same_weights.SameWeights",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

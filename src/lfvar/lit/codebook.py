@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lfvar.data.dataset import LesionDataset
-from lfvar.lit.collective import of_first_process, sum_over_processes
+from lfvar.lit.collective import of_all_processes, of_first_process, sum_over_processes
 from lfvar.nn.code_keeper import CodeKeeper, draw_depth
 from lfvar.nn.quantiser import MultiScaleQuantiser, Quantised
 from lfvar.nn.vqvae import VQVAE
@@ -137,6 +137,7 @@ class CodebookCare(nn.Module):
             quantised,
             below=config.restart_below,
             generator=generator,
+            gather=of_all_processes,
             broadcast=of_first_process,
         )
 

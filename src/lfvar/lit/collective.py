@@ -40,6 +40,16 @@ def of_first_process(values: Tensor) -> Tensor:
     return values
 
 
+def of_all_processes(values: Tensor) -> Tensor:
+    """Every process's values of a tensor (…) of the same shape everywhere, as (processes, …) in the order of ranks."""
+    num_processes = place_among_processes()[1]
+    if num_processes == 1:
+        return values[None]
+    gathered = values.new_empty(num_processes, *values.shape)
+    dist.all_gather(list(gathered.unbind()), values.contiguous())
+    return gathered
+
+
 def average_in_place(tensors: Sequence[Tensor]) -> None:
     """Replace tensors of one type by their means over processes."""
     if place_among_processes()[1] > 1:

@@ -99,18 +99,20 @@ class CodeKeeper(nn.Module):
         *,
         below: float,
         generator: torch.Generator,
+        gather: Callable[[Tensor], Tensor],
         broadcast: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """Move codes that are hardly used to where the codebook fits worst.
 
-        Each gets a vector of the current batch, drawn with probability proportional to its squared error (the rule by
-        which k-means++ spreads its centres).
+        Each gets a vector of the current batch, of all processes together, drawn with probability proportional to its
+        squared error (the rule by which k-means++ spreads its centres).
 
         Args:
             quantiser: Its codebook is changed.
-            quantised: The current batch.
+            quantised: This process's part of the current batch, of the same size everywhere.
             below: A code is dead when its running share of look-ups is under this part of an even share, 1 / V.
             generator: Decides the draw; on the device of the batch.
+            gather: Gives a tensor (…) of every process, as (processes, …).
             broadcast: Gives every process the first one's vectors.
 
         Returns:
@@ -123,9 +125,14 @@ class CodeKeeper(nn.Module):
         with float32_exact(dead_N.device):
             ids_N, vectors_NC, weight_N = _flat(quantiser, quantised)
             error_N = (vectors_NC - quantiser.codes()[ids_N]).square().sum(1) * weight_N + 1e-12
+            both_PNX = gather(torch.cat([vectors_NC, error_N[:, None]], dim=1))
+            # As one process with the whole batch has them: scale by scale, and within each image by image.
+            scales = both_PNX.split([ids_Bl.numel() for ids_Bl in quantised.ids], dim=1)
+            both_NX = torch.cat([scale_PNX.flatten(0, 1) for scale_PNX in scales])
+            vectors_NC, error_N = both_NX[:, :-1], both_NX[:, -1]
             again = error_N.numel() < dead_N.numel()
             picks_N = torch.multinomial(error_N, dead_N.numel(), replacement=again, generator=generator)
-            quantiser.set_codes(dead_N, broadcast(vectors_NC[picks_N]))
+            quantiser.set_codes(dead_N, broadcast(vectors_NC[picks_N].contiguous()))
         self.share_V[dead_N] = 1 / vocab_size
         if self.moving_average:
             mean_count = self.count_V.mean()

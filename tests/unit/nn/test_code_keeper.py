@@ -15,6 +15,10 @@ def same(tensor):
     return tensor
 
 
+def alone(tensor):
+    return tensor[None]
+
+
 @pytest.fixture
 def quantiser():
     torch.manual_seed(0)
@@ -83,7 +87,9 @@ def test_dead_codes_come_back_where_the_error_is(quantiser):
     error = (quantised.f_hat_BChw - f).square().mean()
     keeper.observe(quantiser, quantised, same)
     kept = quantiser.codebook.weight[2:].clone()
-    rows = keeper.restart(quantiser, quantised, below=0.01, generator=torch.Generator().manual_seed(0), broadcast=same)
+    rows = keeper.restart(
+        quantiser, quantised, below=0.01, generator=torch.Generator().manual_seed(0), gather=alone, broadcast=same
+    )
     assert rows.tolist() == [0, 1]
     assert torch.equal(quantiser.codebook.weight[2:], kept)
     again = quantiser(f)
@@ -99,8 +105,30 @@ def test_restart_takes_the_first_process_s_vectors(quantiser):
     quantised = quantiser(torch.randn(4, C, 4, 4))
     keeper.observe(quantiser, quantised, same)
     theirs = torch.full((1, C), 3.0)
-    keeper.restart(quantiser, quantised, below=0.01, generator=torch.Generator(), broadcast=lambda t: theirs)
+    keeper.restart(
+        quantiser, quantised, below=0.01, generator=torch.Generator(), gather=alone, broadcast=lambda t: theirs
+    )
     assert torch.equal(quantiser.codebook.weight[:1], theirs)
+
+
+def test_two_processes_restart_codes_as_one(quantiser):
+    with torch.no_grad():
+        quantiser.codebook.weight[:5] = 1e4
+    f, before = torch.randn(6, C, 4, 4), quantiser.codebook.weight.detach().clone()
+
+    def restarted(f, gather):
+        quantiser.set_codes(torch.arange(V), before)
+        keeper = CodeKeeper(K, V, C, decay=0.0)
+        keeper.share_V[:5] = 0
+        generator = torch.Generator().manual_seed(3)
+        keeper.restart(quantiser, quantiser(f), below=0.01, generator=generator, gather=gather, broadcast=same)
+        return quantiser.codebook.weight.detach().clone()
+
+    told = []
+    restarted(f[3:], lambda t: told.append(t) or t[None])  # what the second process tells the first
+    together = restarted(f[:3], lambda t: torch.stack([t, told[0]]))
+    assert torch.allclose(together, restarted(f, alone), atol=1e-5)
+    assert (together[:5] < 100).all()
 
 
 def test_draw_depth_keeps_the_first_scales_and_most_images():
