@@ -142,7 +142,7 @@ def test_ctrl_c_saves_the_step_on_two_processes(ended):
 def test_divergence_is_not_saved(ended):
     codes, folders, done = ended
     assert codes["nan"] == [1, 1]
-    assert "weights became NaN or infinite between steps" in done.stderr
+    assert done.stderr.count("weights became NaN or infinite between steps") == 1  # both processes know it
     checkpoint = last(folders["nan"])
     assert checkpoint["global_step"] == 2  # on the other process, the weights of the fourth were whole
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
