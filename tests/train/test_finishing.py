@@ -4,10 +4,11 @@ import json
 
 import pytest
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tiny_settings import TINY
 
 from lfvar.config import compose
-from lfvar.errors import ConfigError
+from lfvar.errors import ConfigError, Stopped
 from lfvar.train import train
 from toy_run import KilledError
 
@@ -53,3 +54,15 @@ def test_validation_after_the_last_step_is_made_up_for(start, tmp_path, monkeypa
     with pytest.raises(ConfigError, match="nothing is left to train"):
         start("other", f"resume={folder / 'checkpoints' / 'last.ckpt'}")
     assert json.loads((folder / "run_card.json").read_text()) == card
+
+
+def test_sigterm_that_nobody_listens_to_has_its_own_code(start, tmp_path, monkeypatch):
+    def asked(*arguments, **options):
+        raise SIGTERMException
+
+    monkeypatch.setattr(Trainer, "fit", asked)
+    with pytest.raises(Stopped, match="not saved") as stopped:
+        start("alone", "callbacks.last=null")
+    assert stopped.value.exit_code == 143
+    (card,) = tmp_path.rglob("alone/run_card.json")
+    assert json.loads(card.read_text())["result"]["status"] == "interrupted"
