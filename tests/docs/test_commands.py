@@ -10,6 +10,7 @@ import re
 from functools import cache
 
 import pytest
+from omegaconf import OmegaConf
 from tests.docs.pages import NOTEBOOKS, PAGES, ROOT, inline_commands, read_blocks, split_commands
 
 from lfvar.config import compose
@@ -90,6 +91,49 @@ def test_every_command_is_documented():
     modules = [path for path in (ROOT / "src" / "lfvar").glob("*.py") if '__name__ == "__main__"' in path.read_text()]
     missing = [path.stem for path in modules if f"python -m lfvar.{path.stem}`" not in reference]
     assert not missing
+
+
+@pytest.fixture(scope="module")
+def settings():
+    """Every setting and group of the commands, and each by the end of its name, as sentences call them."""
+    trained = [f"experiment={name}" for name in ("vqvae", "var")]
+    roots = [("train", [words]) for words in trained] + [("pipeline", ["experiment=demo"])]
+    roots += [(path.stem, []) for path in (ROOT / "conf").glob("*.yaml") if path.stem not in ("train", "pipeline")]
+    names = set()
+    for path in (ROOT / "conf").rglob("*/*.yaml"):
+        group = path.parent.relative_to(ROOT / "conf").as_posix()
+        names |= {group, *flat_keys(OmegaConf.to_container(OmegaConf.load(path), resolve=False), (group,))}
+    for command, words in roots:
+        names |= set(flat_keys(OmegaConf.to_container(compose(command, words), resolve=False)))
+    return {".".join(parts[first:]) for parts in (name.split(".") for name in names) for first in range(len(parts))}
+
+
+def flat_keys(node, path=()):
+    for key, child in node.items():
+        yield ".".join((*path, str(key)))
+        if isinstance(child, dict):
+            yield from flat_keys(child, (*path, str(key)))
+
+
+ELSEWHERE_SET = {
+    "resume": "read before a command composes",
+    "rest": "of Synthesizer.edit",
+    "weights_only": "of torch.load",
+    "method": "of lfvar.measure.standardise",
+    "key": "any",
+    "hydra": "of Hydra and its plugins",
+}
+"""Names in sentences that look like settings of ours."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_in_sentences_exist(page, settings):
+    for span in re.findall(r"`([^`\n]+)`", page.read_text()):
+        words = re.findall(r"(?:^|\s)\"?\+?([a-z_][a-z_0-9.]*)=(?=[^=\s])", span)
+        if span.startswith(("python ", "pip ", "torchrun ")) or not re.match(r'"?\+?[a-z_0-9.]+=', span):
+            continue  # whole commands are composed above
+        unknown = [word for word in words if word not in settings and word.partition(".")[0] not in ELSEWHERE_SET]
+        assert not unknown, f"no command has the setting {unknown[0]}: `{span}`"
 
 
 def test_commands_stand_where_they_are_checked():

@@ -5,7 +5,9 @@ merged later, experiment files included, is checked against it. What is inside a
 `lfvar.config.signatures` against the classes that the group configures.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -235,12 +237,23 @@ def register_schema(name: str, schema: type[CommandRoot]) -> None:
     ConfigStore.instance().store(name=name, node=schema, provider="lfvar")
 
 
+SCHEMAS: Mapping[str, type[CommandRoot]] = MappingProxyType(
+    {
+        "base_train": TrainRoot,
+        "base_prepare": PrepareRoot,
+        "base_evaluate": EvaluateRoot,
+        "base_generate": GenerateRoot,
+        "base_pipeline": PipelineRoot,
+        "base_export": ExportRoot,
+        "base_studio": StudioRoot,
+    }
+)
+"""Of our commands, by the name that their YAML files call them."""
+
+
 def register_schemas() -> None:
-    """Register the schemas of our commands; calling it again changes nothing."""
-    register_schema("base_train", TrainRoot)
-    register_schema("base_prepare", PrepareRoot)
-    register_schema("base_evaluate", EvaluateRoot)
-    register_schema("base_generate", GenerateRoot)
-    register_schema("base_pipeline", PipelineRoot)
-    register_schema("base_export", ExportRoot)
-    register_schema("base_studio", StudioRoot)
+    """Register the schemas of our commands; calling it again changes nothing, and takes no time."""
+    there = ConfigStore.instance().repo
+    for name, schema in SCHEMAS.items():
+        if f"{name}.yaml" not in there:
+            register_schema(name, schema)
