@@ -100,7 +100,8 @@ def _run(task: Task, config_name: str, config_folder: Path | None) -> int:
     except KeyboardInterrupt:
         if not is_rank_zero(os.environ):
             return 0  # else launchers would take it for a crash, and kill rank zero before it is done
-        _say("stopped by Ctrl-C; `resume=<run folder>` goes on from the last checkpoint")
+        goes_on = "; `resume=<run folder>` goes on from the last checkpoint" if config_name == "train" else ""
+        _say(f"stopped by Ctrl-C{goes_on}")
         return EXIT_INTERRUPTED
     except Stopped as stop:
         if not is_rank_zero(os.environ):
