@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lfvar.callbacks.stopping import StopRequest
-from lfvar.config.run import kept_checkpoints
+from lfvar.data.files import kept_checkpoints
 from lfvar.errors import DiskFullError, Stopped
 from lfvar.lit.fit_loop import use_whole_fit_loop
 from lfvar.slurm import requeue_job

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,9 +89,8 @@ class SampleGrid(Callback):
             return
         self._drawn_at = trainer.global_step
         module = cast(VARModule, pl_module)
-        if not self.held_out:  # not from validation batches: this process sees its part of them alone
-            batch = cast(LesionDataModule, trainer.datamodule).first_of_each_type()  # type: ignore[attr-defined]
-            self.held_out = _remember(module, move_data_to_device(batch, module.device))
+        if not self.held_out:
+            self.held_out = _remember(module, move_data_to_device(_examples(trainer), module.device))
         picture = self.draw(module)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (f"step_{trainer.global_step:06d}.png", "latest.png"):
@@ -189,6 +189,14 @@ def _groups(conditioning: Conditioning) -> tuple[Group, ...]:
 
 
 @torch.no_grad()
+def _examples(trainer: Trainer) -> Any:
+    """A batch with an image of each type; of bare loaders the first batch."""
+    datamodule = getattr(trainer, "datamodule", None)
+    if datamodule is not None:  # its batches would be this process's part alone
+        return cast(LesionDataModule, datamodule).first_of_each_type()
+    return next(iter(cast(Iterable[Any], trainer.val_dataloaders)))
+
+
 def _remember(module: VARModule, batch: Batch | TokenBatch) -> dict[int, HeldOut]:
     """Keep the rows of a batch by their types, which differ."""
     ids_BL, condition = module.token_ids(batch), module.full_condition(batch)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lfvar.config.precision import fastest_precision
 from lfvar.config.stamp import is_rank_zero, run_stamp
+from lfvar.data.files import kept_checkpoints
 from lfvar.errors import ArtefactError, ConfigError
 
 CARD_FILE = "run_card.json"
@@ -106,12 +107,6 @@ def resume_checkpoint(cfg: DictConfig) -> Path | None:
             cure="start it again without resume",
         )
     return found[-1]
-
-
-def kept_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints that are kept beside `last.ckpt` and named by their steps, oldest first."""
-    steps = {path: path.stem.removeprefix("step-") for path in folder.glob("step-*.ckpt")}
-    return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
 
 
 def _latest(folder: Path) -> Path | None:

@@ -42,6 +42,12 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def kept_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that are kept beside `last.ckpt` and named by their steps, oldest first."""
+    steps = {path: path.stem.removeprefix("step-") for path in folder.glob("step-*.ckpt")}
+    return sorted((path for path, step in steps.items() if step.isdigit()), key=lambda path: int(steps[path]))
+
+
 def hash_bytes(data: bytes) -> str:
     """The SHA-256 of `data` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
