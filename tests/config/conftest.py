@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from warm_runs import run_warm
 
 PROJECT = Path(__file__).parent / "project"
 SHIPPED = Path(__file__).parents[2] / "conf"
@@ -56,13 +56,8 @@ def tiny(
     """Run `python -m tiny_train` in an empty folder."""
 
     def run(*arguments: str, module: str = "tiny_train", **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path,
-            env={**clean_environment, "TINY_CONF": str(tiny_conf), **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
+        return run_warm(
+            module, arguments, tmp_path, {**clean_environment, "TINY_CONF": str(tiny_conf), **environment}, timeout=300
         )
 
     return run

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from warm_runs import WarmProcess, run_warm
+
 TINY = [
     "experiment=vqvae",
     "image_size=16",
@@ -33,8 +35,20 @@ def environment():
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}  # for callbacks of tests
 
 
-def run_module(module, *arguments, cwd, timeout=300, wait=True):
+def run_module(module, *arguments, cwd, timeout=300, wait=True, fresh=False):
+    """`python -m module arguments`, in a folder.
+
+    Args:
+        module: Of ours.
+        arguments: Of the command line.
+        cwd: The folder.
+        timeout: Seconds until it must have ended.
+        wait: Return what it left and said; else the process.
+        fresh: Import everything anew, as people's processes do; else it is forked from one that has (`warm_runs.py`).
+    """
+    if not fresh:
+        if not wait:
+            return WarmProcess(module, arguments, cwd, environment())
+        return run_warm(module, arguments, cwd, environment(), timeout)
     command = [sys.executable, "-m", module, *arguments]
-    if not wait:
-        return subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
