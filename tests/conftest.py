@@ -1,5 +1,7 @@
 """What tests of several kinds share."""
 
+import fcntl
+import json
 import os
 
 import pytest
@@ -9,6 +11,27 @@ import torch
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Make something once for all processes of a test session; the others wait for it, and read what came of it.
+
+    `once(name, make)`: `make(folder)` gets a folder of its own and returns plain data.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def get(name, make):
+        made = root / f"{name}.json"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                (root / name).mkdir()
+                made.write_text(json.dumps(make(root / name)))
+        return json.loads(made.read_text())
+
+    return get
 
 
 @pytest.fixture(scope="session")

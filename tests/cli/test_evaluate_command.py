@@ -62,7 +62,7 @@ def config(place):
 def finished(place):
     """The command, typed once on a machine where nothing is prepared."""
     words = ["target=tokenizer", f"ckpt={place / 'tiny.ckpt'}", *DATA, "split=val", *LIGHT]
-    done = run_module("lfvar.evaluate", *words, "num_pictures=3", cwd=place)
+    done = run_module("lfvar.evaluate", *words, "num_pictures=3", cwd=place, fresh=True)
     assert done.returncode == 0, done.stderr
     (folder,) = place.glob("runs/evaluate/phantom/*")
     return done, folder

@@ -20,7 +20,7 @@ def models(phantom_folder, tmp_path_factory):
 
 def test_the_command_as_it_is_typed(models, tmp_path):
     words = [f"ckpt={models / 'tokenizer.ckpt'}", "output=out", "license=mit"]
-    done = run_module("lfvar.export", *words, cwd=tmp_path)
+    done = run_module("lfvar.export", *words, cwd=tmp_path, fresh=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "model.safetensors").is_file()
 

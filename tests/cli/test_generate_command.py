@@ -170,7 +170,7 @@ def test_processes_and_shards_make_the_same_bytes(place, run, tmp_path):
     """Also that a run in a folder of its own ends with a run card."""
     what = ["mode=inter", "sources.count=3", "ask.types=[mel,nv,df]", "batch_size=2"]
     words = [*DATA, *what, f"data.folder={place / 'phantom'}", f"ckpt={place / 'transformer.ckpt'}", "device=cpu"]
-    alone = run_module("lfvar.generate", *words, cwd=tmp_path)
+    alone = run_module("lfvar.generate", *words, cwd=tmp_path, fresh=True)
     assert alone.returncode == 0, alone.stderr
     (card,) = tmp_path.rglob("run_card.json")
     two = run_module("lfvar.generate", *words, "processes=2", "output=two", cwd=tmp_path)

@@ -16,9 +16,12 @@ FORMULA = re.compile(r"(?<!\\)\$\$(.+?)\$\$", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(once):
     pytest.importorskip("sphinx", reason="pip install 'lfvar[docs]'")
-    folder = tmp_path_factory.mktemp("site")
+    return Path(once("site", build))
+
+
+def build(folder):
     with (Path(tempfile.gettempdir()) / "lfvar-docs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # builds copy notebooks beside the pages: one at a time
         done = subprocess.run(
@@ -29,7 +32,7 @@ def site(tmp_path_factory):
             timeout=400,
         )
     assert done.returncode == 0, done.stderr
-    return folder
+    return str(folder)
 
 
 @pytest.mark.slow

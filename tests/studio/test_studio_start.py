@@ -32,7 +32,7 @@ def cfg(studio_folder, workbench, tmp_path):
 
 
 def test_the_command_as_it_is_typed(tmp_path):
-    done = run_module("lfvar.studio", "check=true", cwd=tmp_path)
+    done = run_module("lfvar.studio", "check=true", cwd=tmp_path, fresh=True)
     assert done.returncode == 0, done.stderr
     assert "127.0.0.1" in done.stdout
     done = run_module("lfvar.studio", "limits.samples=0", "check=true", cwd=tmp_path)

@@ -1,30 +1,36 @@
 """The real command on a tiny tokenizer and tiny phantom images."""
 
-import json
 import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_settings import TINY, environment, run_module
+from warm_runs import run_ranks
 
 
 @pytest.fixture(scope="session")
-def prepared_root(tmp_path_factory):
+def prepared_root(once):
     """A `paths.prepared` in which the tiny phantom is prepared once."""
-    root = tmp_path_factory.mktemp("prepared")
-    arguments = [a for a in TINY if a.startswith(("image_size", "data.source", "data.split"))]
-    done = run_module("lfvar.prepare", *arguments, f"paths.prepared={root}", cwd=root)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def make(root):
+        arguments = [a for a in TINY if a.startswith(("image_size", "data.source", "data.split"))]
+        done = run_module("lfvar.prepare", *arguments, f"paths.prepared={root}", cwd=root)
+        assert done.returncode == 0, done.stderr
+        return str(root)
+
+    return Path(once("prepared", make))
 
 
 @pytest.fixture
 def tiny_train(prepared_root, tmp_path):
     """`python -m lfvar.train` with the tiny settings and the overrides given, in an empty folder."""
 
-    def train(*overrides, **options):
+    def train(*overrides, ranks=1, **options):
         arguments = [*TINY, f"paths.prepared={prepared_root}", *overrides]
+        if ranks > 1:  # as torchrun starts them
+            codes, stdout, stderr = run_ranks(ranks, arguments, tmp_path, environment())
+            return subprocess.CompletedProcess(arguments, max(codes), stdout, stderr)
         return run_module("lfvar.train", *arguments, cwd=tmp_path, **options)
 
     return train
@@ -38,14 +44,13 @@ def resume_train(tmp_path):
 
 @pytest.fixture(scope="session")
 def forked():
-    """Run jobs of `forked_runs.py`; returns the exit codes of their ranks, and what was said."""
+    """Run jobs `{"ranks", "arguments", "environment"}` in turn: exit codes of their ranks, and what was said."""
 
     def run(jobs, root):
-        path = root / "jobs.json"
-        path.write_text(json.dumps(jobs))
-        command = [sys.executable, str(Path(__file__).parent / "forked_runs.py"), str(path)]
-        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=560)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1]), done
+        found = [
+            run_ranks(job["ranks"], job["arguments"], root, environment() | job.get("environment", {})) for job in jobs
+        ]
+        codes, stdout, stderr = zip(*found, strict=True)
+        return list(codes), SimpleNamespace(stdout="".join(stdout), stderr="".join(stderr))
 
     return run

@@ -38,7 +38,7 @@ def test_two_processes_equal_one(tiny_train, tmp_path, recipe):
     one, two = tmp_path / "one", tmp_path / "two"
     done = tiny_train(*steps, f"paths.runs={one}")
     assert done.returncode == 0, done.stderr
-    done = tiny_train(*steps, "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={two}")
+    done = tiny_train(*steps, "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={two}", ranks=2)
     assert done.returncode == 0, done.stderr
     alone, together = result(one)["metrics"], result(two)["metrics"]
     compared = [name for name in alone if name.startswith(("val/", "codebook/"))]
@@ -66,7 +66,7 @@ def test_validation_of_the_same_weights_is_the_same_on_two_processes(tiny_train,
 
 
 def test_a_batch_that_does_not_divide_is_named(tiny_train):
-    done = tiny_train("trainer=ddp_cpu", "data.loader.batch_size=7")
+    done = tiny_train("trainer=ddp_cpu", "data.loader.batch_size=7", ranks=2)
     assert done.returncode == 1
     assert "batch_size=7" in done.stderr
     assert "2 processes" in done.stderr
@@ -97,7 +97,7 @@ def test_processes_restart_the_same_codes(tiny_train, tmp_path):
     done = tiny_train(
         "model.scale_gains=true", *RESTARTS,
         "trainer.max_steps=9", "trainer=ddp_cpu", "trainer.precision=32-true", f"paths.runs={tmp_path}",
-        "+callbacks.same._target_=same_weights.SameWeights",
+        "+callbacks.same._target_=same_weights.SameWeights", ranks=2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("same codes on 2 processes") == 9

@@ -1,6 +1,7 @@
 """Weights split over two processes: the same run as in one, and the same checkpoints."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,9 +45,13 @@ TRANSFORMER = [
 
 
 @pytest.fixture(scope="module")
-def runs(forked, prepared_root, tmp_path_factory):
+def runs(forked, prepared_root, once):
     """Each stage in one process and split over two; the transformers also gone on from each other's checkpoint."""
-    root = tmp_path_factory.mktemp("fsdp")
+    made = once("fsdp", lambda root: train_all(forked, prepared_root, root))
+    return {name: Path(folder) for name, folder in made.items()}
+
+
+def train_all(forked, prepared_root, root):
     jobs, folders = [], {}
 
     def job(name, ranks, *overrides):
@@ -69,7 +74,7 @@ def runs(forked, prepared_root, tmp_path_factory):
     codes, done = forked(jobs, root)
     assert codes[-2] == [143, 0], done.stderr
     assert not any(code for ranks in [*codes[:-2], codes[-1]] for code in ranks), done.stderr
-    return folders
+    return {name: str(folder) for name, folder in folders.items()}
 
 
 def checkpoint(folder):

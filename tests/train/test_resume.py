@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-STEPS = 60
+STEPS = 30
 
 
 def losses(run):
@@ -44,7 +44,7 @@ def test_kill_and_resume_equals_never_killed(tiny_train, resume_train, tmp_path,
     common = [
         f"trainer.max_steps={STEPS}",
         "trainer.log_every_n_steps=1",
-        "trainer.val_check_interval=20",
+        "trainer.val_check_interval=15",
         "callbacks.last.every_n_train_steps=7",
         f"data.loader.num_workers={workers}",
         f"model.dropout={dropout}",

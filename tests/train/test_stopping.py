@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,9 +46,13 @@ def event(what, step, rank=0):
 
 
 @pytest.fixture(scope="module")
-def ended(forked, prepared_root, tmp_path_factory):
+def ended(forked, prepared_root, once):
     """All runs of this module; name → (exit codes, folder), and what was said by all of them."""
-    root = tmp_path_factory.mktemp("stopping")
+    codes, folders, said = once("stopping", lambda root: train_all(forked, prepared_root, root))
+    return codes, {name: Path(folder) for name, folder in folders.items()}, SimpleNamespace(**said)
+
+
+def train_all(forked, prepared_root, root):
     scontrol = root / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {root}/scontrol.txt\n')
@@ -73,7 +79,7 @@ def ended(forked, prepared_root, tmp_path_factory):
     job("nan", 2, *TWO, *event("nan", 4, rank=1))
     job("disk", 1, *event("disk", 3))
     codes, done = forked(jobs, root)
-    return dict(zip(names, codes, strict=True)), folders, done
+    return dict(zip(names, codes, strict=True)), {name: str(path) for name, path in folders.items()}, vars(done)
 
 
 def last(folder):

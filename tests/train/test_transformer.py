@@ -69,7 +69,7 @@ def metrics(folder):
 def test_cache_images_and_two_processes_train_the_same(train_var, tmp_path):
     runs = {"cached": [], "images": ["tokens=off"], "two": ["trainer=ddp_cpu", "trainer.precision=32-true"]}
     for name, overrides in runs.items():
-        done = train_var(*overrides, f"paths.runs={tmp_path / name}")
+        done = train_var(*overrides, f"paths.runs={tmp_path / name}", fresh=name == "cached")
         assert done.returncode == 0, done.stderr
     (cached_run,) = (tmp_path / "cached").glob("var/*/*")
     (images_run,) = (tmp_path / "images").glob("var/*/*")

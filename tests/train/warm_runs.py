@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,40 @@ def run_warm(module, arguments, cwd, environment, timeout):
     process = WarmProcess(module, arguments, cwd, environment)
     said = [text.decode() for text in process.communicate(timeout)]
     return subprocess.CompletedProcess(process.args, process.poll(), *said)
+
+
+def run_ranks(ranks, arguments, cwd, environment):
+    """`lfvar.train` in processes that find each other as under torchrun, or as the environment says.
+
+    One that fails alone leaves others waiting, so these are ended after a while.
+
+    Returns:
+        Exit codes by rank, and what all of them said on stdout and stderr.
+    """
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    if "SLURM_JOB_ID" not in environment and ranks > 1:
+        shared |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "TORCHELASTIC_RUN_ID": "none"}
+    processes = []
+    for rank in map(str, range(ranks)):
+        own = {"RANK": rank, "LOCAL_RANK": rank} if "WORLD_SIZE" in shared else {}
+        own |= {"SLURM_PROCID": rank, "SLURM_LOCALID": rank} if "SLURM_JOB_ID" in environment else {}
+        processes.append(WarmProcess("lfvar.train", arguments, cwd, shared | environment | own))
+    deadline = time.monotonic() + 300
+    while None in (codes := [process.poll() for process in processes]):
+        if any(codes):
+            deadline = min(deadline, time.monotonic() + 60)
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+        time.sleep(0.02)
+    said = zip(*(process.communicate() for process in processes), strict=True)
+    return codes, *("".join(text.decode() for text in texts) for texts in said)
+
+
+def _free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 _STARTED = {}
