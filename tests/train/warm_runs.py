@@ -114,7 +114,8 @@ def _server():
         from tiny_settings import environment
 
         command = [sys.executable, str(Path(__file__).with_name("warm_server.py"))]
-        _STARTED["server"] = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment())
+        offline = {"NO_ALBUMENTATIONS_UPDATE": "1"}  # commands set it before they import; here that is now
+        _STARTED["server"] = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment() | offline)
         atexit.register(_STARTED["server"].stdin.close)
     return _STARTED["server"]
 
