@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from warm_runs import WarmProcess
 
 from lfvar.config import compose
-from lfvar.pipeline import DONE_FILE, Pipeline, Step, StepError, run_pipeline, shared_overrides
+from lfvar.pipeline import DONE_FILE, Pipeline, Step, StepError, main, run_pipeline, shared_overrides
 
 TINY = [
     "experiment=demo",
@@ -108,8 +110,16 @@ def test_shipped_pipelines_name_commands_that_compose(experiment):
 
 
 @pytest.mark.slow
-def test_the_chain_ends_in_a_page_and_then_has_nothing_to_do(tmp_path, capfd):
+def test_the_chain_ends_in_a_page_and_then_has_nothing_to_do(tmp_path, monkeypatch, capsys):
     """The real commands, tiny, from preparing to the page; the second time all is up to date."""
+
+    def run_step(words, env, check):
+        process = WarmProcess(words[2], words[3:], Path.cwd(), env)
+        stdout, stderr = process.communicate()
+        print(stdout.decode() + stderr.decode())
+        return process
+
+    monkeypatch.setattr("lfvar.pipeline.subprocess.run", run_step)
     tokenizer = [
         "experiment=vqvae", "trainer.max_steps=2", "trainer.val_check_interval=2", "model.channels=16",
         "model.channel_multipliers=[1,2]", "model.stem_stride=4", "model.patch_nums=[1,2,4]", "model.vocab_size=64",
@@ -121,21 +131,22 @@ def test_the_chain_ends_in_a_page_and_then_has_nothing_to_do(tmp_path, capfd):
         "callbacks.grid.num_samples=1", "data.loader.batch_size=8",
     ]  # fmt: skip
     arguments = [
-        sys.executable, "-m", "lfvar.pipeline", *TINY, f"paths.runs={tmp_path / 'runs'}",
+        *TINY, f"paths.runs={tmp_path / 'runs'}",
         f"paths.prepared={tmp_path / 'prepared'}",
         f"tokenizer={json.dumps(tokenizer)}",
         f"transformer={json.dumps(transformer)}", '+generate.whole=["mode=whole","ask.num_samples=1"]',
         *(f"~generate.{name}" for name in compose("pipeline", ["experiment=demo"]).generate), "~evaluate.matrix",
     ]  # fmt: skip
     for turn in range(2):
-        finished = subprocess.run(arguments, check=False, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stdout[-2000:] + finished.stderr[-2000:]
-        assert finished.stdout.count("up to date") == (0 if turn == 0 else 12)  # once as it goes, once in the table
+        monkeypatch.setattr("sys.argv", ["lfvar.pipeline", *arguments])
+        assert main() == 0
+        said = capsys.readouterr().out
+        assert said.count("up to date") == (0 if turn == 0 else 12)  # once as it goes, once in the table
     pictures = list((tmp_path / "runs" / "pipeline").rglob("sheets/*.png"))
     assert pictures
-    assert str(pictures[0].name) in finished.stdout
+    assert str(pictures[0].name) in said
     (page,) = (tmp_path / "runs" / "pipeline").rglob("report.html")
-    assert "report.html" in finished.stdout.splitlines()[-2]
+    assert "report.html" in said.splitlines()[-2]
     text = page.read_text()
     for words in ("curves of the tokenizer", "curves of the transformer", "generate-whole", "Fréchet", "Run cards"):
         assert words in text

@@ -15,12 +15,6 @@ SCRIPTS_AND_STYLES = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:s
 FORMULA = re.compile(r"(?<!\\)\$\$(.+?)\$\$", re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def site(once):
-    pytest.importorskip("sphinx", reason="pip install 'lfvar[docs]'")
-    return Path(once("site", build))
-
-
 def build(folder):
     with (Path(tempfile.gettempdir()) / "lfvar-docs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # builds copy notebooks beside the pages: one at a time
@@ -32,12 +26,20 @@ def build(folder):
             timeout=400,
         )
     assert done.returncode == 0, done.stderr
-    return str(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_every_page_is_there_and_loads_nothing_from_elsewhere(site):
+def test_the_site(tmp_path):
+    """One test, so that no two processes build the site."""
+    pytest.importorskip("sphinx", reason="pip install 'lfvar[docs]'")
+    build(tmp_path)
+    check_that_every_page_is_there_and_loads_nothing_from_elsewhere(tmp_path)
+    check_that_formulas_are_mathml_with_their_numbers(tmp_path)
+    check_that_the_reference_shows_docstrings(tmp_path)
+
+
+def check_that_every_page_is_there_and_loads_nothing_from_elsewhere(site):
     for page in PAGES[1:]:
         path = site / page.relative_to(ROOT / "docs").with_suffix(".html")
         text = path.read_text()
@@ -46,8 +48,7 @@ def test_every_page_is_there_and_loads_nothing_from_elsewhere(site):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), sheet
 
 
-@pytest.mark.slow
-def test_formulas_are_mathml_with_their_numbers(site):
+def check_that_formulas_are_mathml_with_their_numbers(site):
     for name in ("how_it_works", "metrics"):
         source, built = (ROOT / "docs" / f"{name}.md").read_text(), (site / f"{name}.html").read_text()
         formulas = FORMULA.findall(source)
@@ -57,8 +58,7 @@ def test_formulas_are_mathml_with_their_numbers(site):
         assert [int(n) for n in re.findall(r'id="eq-(\d+)"', built)] == numbers
 
 
-@pytest.mark.slow
-def test_the_reference_shows_docstrings(site):
+def check_that_the_reference_shows_docstrings(site):
     page = (site / "reference" / "nets.html").read_text()
     assert 'id="lfvar.nn.quantiser.MultiScaleQuantiser"' in page
     assert "Side lengths of the token maps." in page
