@@ -158,7 +158,7 @@ def make_images(session: Session) -> tuple[int, dict[str, str] | None]:
                 f"{len(plan) - len(items)} images belong to other shards; the last one writes the manifest", flush=True
             )
             return made, None
-        remove_half_written(folder)  # of killed shards: nobody has anything left to write
+        remove_half_written(folder)  # of killed shards: nobody has an image left to make
         line = parts.command_of(cfg, parts.device_kind(session.synthesizer))
         manifest = assemble(
             folder,

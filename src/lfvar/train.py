@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     from lightning.pytorch import seed_everything
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-    from lfvar.callbacks.checkpoint import signals_noted
+    from lfvar.callbacks.checkpoint import signals_noted, stop_if_asked
     from lfvar.nn.precision import allow_tf32
     from lfvar.trainer import build_trainer
 
@@ -89,6 +89,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
             if trainer.limit_val_batches:
                 trainer.validate(module, datamodule=datamodule, verbose=False)
+            stop_if_asked(trainer)
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | before
             metrics |= best_score(trainer) | test_split(trainer, module, datamodule)
         status = "finished"
@@ -172,11 +173,8 @@ def test_split(trainer: Trainer, module: LightningModule, datamodule: LesionData
     """
     from lightning.pytorch.utilities.model_helpers import is_overridden
 
-    from lfvar.callbacks.checkpoint import stop_if_asked
-
     if not trainer.limit_test_batches or not is_overridden("test_step", module) or not len(datamodule.test_dataset):
         return {}
-    stop_if_asked(trainer)
     trainer.test(module, datamodule=datamodule, verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
 

@@ -187,6 +187,7 @@ def test_processes_and_shards_make_the_same_bytes(place, run, tmp_path):
 
 def test_another_seed_does_not_overwrite(run):
     folder = run("mode=intra", "sources.count=1", "ask.num_samples=1")
+    assert Manifest.read(folder).header.settings["source"]["ask"]["set"] == {}  # as folders of 0.1.0 have it
     before = contents(folder)
     with pytest.raises(ArtefactError, match=r"source\.seed is 0 there and 1 here"):
         run("mode=intra", "sources.count=1", "ask.num_samples=1", "seed=1")

@@ -5,13 +5,21 @@ import signal
 
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 
 class Event(Callback):
-    """After a step, on one rank: a signal, a weight that is no number, or a disk that is full from then on."""
+    """After a step, on one rank: a signal, a weight that is no number, or a disk that is full from then on.
+
+    Step -1: a signal in the validation that ends the run.
+    """
 
     def __init__(self, what, step, rank=0):
         self.what, self.step, self.rank = str(what), step, rank
+
+    def on_validation_start(self, trainer, pl_module):
+        if self.step == -1 and trainer.state.fn == TrainerFn.VALIDATING:
+            os.kill(os.getpid(), signal.Signals[self.what])
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step != self.step or trainer.global_rank != self.rank:

@@ -75,6 +75,7 @@ def train_all(forked, prepared_root, root):
     job("requeued", 2, *by_srun, *event("none", 0), stamp="slurm-4711.0", **again)
     job("once more", 2, *by_srun, *event("none", 0), stamp="slurm-4711.0", **again)
     job("term", 1, *event("SIGTERM", 3))
+    job("late", 1, *event("SIGTERM", -1))
     job("ctrl-c", 2, *TWO, *event("SIGINT", 3))
     job("nan", 2, *TWO, *event("nan", 4, rank=1))
     job("disk", 1, *event("disk", 3))
@@ -135,6 +136,15 @@ def test_sigterm_saves_the_step(ended):
     assert "stopped by SIGTERM, after step 3, which is saved" in done.stderr
     assert last(folders["term"])["global_step"] == 3
     assert card(folders["term"])["result"]["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_last_validation_is_not_lost(ended):
+    """Of a stage that scores no test split: a sweep would begin its next job."""
+    codes, folders, done = ended
+    assert codes["late"] == [143]
+    assert f"stopped by SIGTERM, after step {STEPS}, which is saved" in done.stderr
+    assert card(folders["late"])["result"]["status"] == "interrupted"
 
 
 @pytest.mark.slow

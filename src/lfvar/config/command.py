@@ -144,7 +144,8 @@ def report(error: Exception) -> None:
     if not _wants_traceback():
         if lost is not None and not is_first:
             return  # the first process speaks for all that lost the one that knows why
-        if lost is None and not speaks(f"{type(error).__name__}: {error}", os.environ):
+        ours = isinstance(error, LfvarError)
+        if lost is None and not speaks(f"{type(error).__name__}: {error}", os.environ, shared=ours):
             return
     who = "" if is_first else f"{rank_name(os.environ)}: "
     if not _wants_traceback() and (lost is not None or isinstance(error, LfvarError)):
@@ -181,11 +182,12 @@ def _checked(task: Task, failures: _Failures) -> Task:
                     if _job_name() and is_rank_zero(os.environ):
                         _say(f"job {_job_name()}:")
                     report(error)
+                    said = str(lost_connection(error) or error) or type(error).__name__
                     raise
             status = "finished"
             return result
         except Exception as error:
-            status, said = "failed", str(lost_connection(error) or error) or type(error).__name__
+            status, said = "failed", said or str(error) or type(error).__name__
             if _is_search():
                 raise  # it must know that this point gave no value
             failures.jobs.append(_job_name())

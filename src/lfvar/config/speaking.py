@@ -23,12 +23,15 @@ _LOST = (
 )
 
 
-def speaks(text: str, environment: Mapping[str, str], *, store: Any = None, wait: timedelta = _WAIT) -> bool:
+def speaks(
+    text: str, environment: Mapping[str, str], *, shared: bool = True, store: Any = None, wait: timedelta = _WAIT
+) -> bool:
     """Whether this process says an error.
 
     Args:
         text: The error; two processes that have the same one share it.
         environment: Usually `os.environ`.
+        shared: Whether processes that are not connected yet most likely all meet it, as they do settings and files.
         store: What processes exchange notes in (default: that of the process group, where there is one).
         wait: How long the first process may take to say the same.
     """
@@ -39,7 +42,7 @@ def speaks(text: str, environment: Mapping[str, str], *, store: Any = None, wait
             _ask(lambda: store.set(note, "1"))
         return True
     if store is None:
-        return _is_alone(environment)
+        return not shared or _is_alone(environment)
     return not _ask(lambda: store.wait([note], wait))
 
 

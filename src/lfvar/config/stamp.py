@@ -58,7 +58,8 @@ def is_rank_zero(environment: Mapping[str, str]) -> bool:
 
 def is_lightnings_child(environment: Mapping[str, str]) -> bool:
     """Tell whether another rank of the run started this one, which torchrun and srun do themselves."""
-    return not {"RANK", "SLURM_PROCID"} & set(environment) and _number(environment, "LOCAL_RANK", 0) != 0
+    # An interactive shell of SLURM's has its SLURM_PROCID, which children inherit; srun sets no LOCAL_RANK.
+    return "RANK" not in environment and _number(environment, "LOCAL_RANK", 0) != 0
 
 
 def _fresh(now: datetime) -> str:

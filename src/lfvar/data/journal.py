@@ -72,12 +72,15 @@ def read_header(path: Path) -> dict[str, Any] | None:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a process holds the journal at `path` open."""
+    """Whether a process has the journal at `path` open; taken to be so where files cannot be locked."""
     try:
-        with path.open("rb") as file:
-            return not _lock(file)
+        with path.open("r+b") as file:  # NFS locks only what could be written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
+    return False
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -134,8 +134,8 @@ def carry_out(
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what killed processes left; for when no other process writes to the folder."""
-    for name in (IMAGES, MASKS, SHEETS, RAW, FULL):
+    """Remove images that killed processes left half-written; for when no other process makes any in the folder."""
+    for name in (IMAGES, MASKS, RAW, FULL):
         remove_temporary_files(folder / name)
 
 

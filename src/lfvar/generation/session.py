@@ -157,6 +157,7 @@ def describe(
 ) -> dict[str, Any]:
     """Everything that decides the images, as plain data; `plan_hash` is added when the plan is made."""
     asked = asdict(wish)
+    asked["ask"]["set"] = dict(wish.ask.stated)
     if wish.mask.file is not None:
         content = Path(wish.mask.file)
         asked["mask"]["file"] = {

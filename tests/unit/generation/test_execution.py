@@ -1,5 +1,6 @@
 """Plans carried out: killed and continued, in shards, refused over other settings, and what is left behind."""
 
+import errno
 import shutil
 from dataclasses import replace
 
@@ -110,6 +111,19 @@ def test_what_a_killed_run_left_half_written_goes_when_nobody_else_writes(plan, 
         with pytest.raises(DataError, match="another process is writing"):
             run(tmp_path, plan, pool)
         assert half.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF])
+def test_where_files_cannot_be_locked_nothing_half_written_goes(plan, pool, tmp_path, monkeypatch, number):
+    def flock(file, how):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("lfvar.data.journal.fcntl.flock", flock)
+    run(tmp_path, plan, pool, shard=(1, 3))
+    half = tmp_path / "images" / ".x.png.tmp-1"
+    half.touch()
+    run(tmp_path, plan, pool, shard=(2, 3))
+    assert half.exists()
 
 
 def test_shards_make_what_one_process_makes(plan, pool, tmp_path):
