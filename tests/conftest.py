@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 
 import pytest
@@ -11,6 +12,17 @@ import torch
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before():
+    """Hydra's logging writes to what stdout was in its test; later tests would log into a closed file."""
+    before, level = logging.root.handlers[:], logging.root.level
+    yield
+    for handler in logging.root.handlers[:]:
+        if type(handler) in (logging.StreamHandler, logging.FileHandler) and handler not in before:  # not pytest's
+            logging.root.removeHandler(handler)
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
