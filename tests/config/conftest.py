@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,14 @@ def tiny(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m tiny_train` in an empty folder."""
 
-    def run(*arguments: str, module: str = "tiny_train", **environment: str) -> subprocess.CompletedProcess[str]:
-        return run_warm(
-            module, arguments, tmp_path, {**clean_environment, "TINY_CONF": str(tiny_conf), **environment}, timeout=300
-        )
+    def run(
+        *arguments: str, module: str = "tiny_train", fresh: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        whole = {**clean_environment, "TINY_CONF": str(tiny_conf), **environment}
+        if not fresh:
+            return run_warm(module, arguments, tmp_path, whole, timeout=300)
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=whole, capture_output=True, text=True, timeout=300)
 
     return run
 

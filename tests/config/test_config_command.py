@@ -29,7 +29,7 @@ def tiny_here(tiny_conf, tmp_path, monkeypatch):
 
 def test_help_answers_at_once_fits_a_screen_and_leads_on(tiny):
     started = time.perf_counter()
-    done = tiny("--help")
+    done = tiny("--help", fresh=True)
     seconds = time.perf_counter() - started
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
